@@ -1,0 +1,233 @@
+"""Artifacts: what a node of the graph leaves on storage, and how it becomes visible.
+
+    RUN/artifacts/<name>/data/<key>.<attempt>/...      files that a task wrote: invisible until recorded
+    RUN/artifacts/<name>/commits/<key>.json            the commit record; the first one written wins
+    RUN/artifacts/<name>/manifests/<fingerprint>.json  seals the artifact: all records, in order
+
+What has no record does not exist. Keys and fingerprints come from contents (stage, version, configuration, input
+digests), so another configuration never meets this one's files, and an unchanged part is never computed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.ledger import Ledger
+
+DOCUMENTS_FILE = "documents.parquet"
+REMOVED_FILE = "removed.parquet"
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value, independent of key order.
+
+    Raises:
+        TypeError: the value holds something JSON cannot express, such as a set or a float NaN.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class File:
+    """A committed file; ``path`` is relative to its part's folder."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A commit record: the files of one task, and what became of its documents."""
+
+    key: str
+    name: str  # input file names or input part, for people
+    folder: str  # relative to the artifact's folder
+    files: tuple[File, ...]
+    ledger: Ledger
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the part's contents, whatever task wrote them and whenever."""
+        return digest_of([[f.path, f.sha256] for f in self.files])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "name": self.name,
+            "folder": self.folder,
+            "files": [vars(f) for f in self.files],
+            "ledger": self.ledger.to_json(),
+            "summary": dict(self.summary),
+            "seconds": round(self.seconds, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Part:
+        return Part(
+            **{
+                **values,
+                "files": tuple(File(**f) for f in values["files"]),
+                "ledger": Ledger.from_json(values["ledger"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sealed artifact: an immutable list of parts under a fingerprint."""
+
+    name: str
+    kind: str  # "documents", "tokens", "mix", ...
+    fingerprint: str
+    folder: Path  # RUN/artifacts/<name>
+    steps: tuple[Mapping[str, Any], ...]  # label, stage, version, configuration
+    inputs: Mapping[str, str]  # upstream artifact -> digest of its contents
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the contents: two artifacts with equal digests hold the same bytes."""
+        return digest_of([part.digest for part in self.parts])
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledgers of all parts together."""
+        total = Ledger()
+        for step in self.steps:
+            total.steps[step["label"]] = {}
+        for part in self.parts:
+            total.add(part.ledger)
+        return total
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """What the global stage that wrote this artifact reports."""
+        return self.parts[0].summary
+
+    @property
+    def files_folder(self) -> Path:
+        """Folder of the files of an artifact written by a global stage (one part)."""
+        return self.folder / self.parts[0].folder
+
+    def file_paths(self, name: str) -> Iterator[Path]:
+        """The file called ``name`` of each part that has it, in part order."""
+        for part in self.parts:
+            if any(f.path == name for f in part.files):
+                yield self.folder / part.folder / name
+
+    def tables(self, columns: Sequence[str] | None = None, rows: int = 1024) -> Iterator[pa.Table]:
+        """The documents in part order, ``rows`` at a time."""
+        for path in self.file_paths(DOCUMENTS_FILE):
+            yield from read_tables(path, columns, rows)
+
+    def removed(self) -> Iterator[pa.Table]:
+        """The removals (REMOVED_SCHEMA) in part order."""
+        for path in self.file_paths(REMOVED_FILE):
+            yield from read_tables(path)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "fingerprint": self.fingerprint,
+            "steps": [dict(step) for step in self.steps],
+            "inputs": dict(self.inputs),
+            "parts": [part.to_json() for part in self.parts],
+            "notes": list(self.notes),
+        }
+
+
+def read_tables(path: Path, columns: Sequence[str] | None = None, rows: int = 1024) -> Iterator[pa.Table]:
+    """The rows of a Parquet file, ``rows`` at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows, columns=columns):
+            yield pa.Table.from_batches([batch])
+
+
+class ArtifactFolder:
+    """The storage of one artifact of a run: attempts, commit records, manifests."""
+
+    def __init__(self, run: Path, name: str) -> None:
+        self.folder = run / "artifacts" / name
+
+    def new_attempt(self, key: str) -> Path:
+        """An empty folder that no other attempt writes to."""
+        folder = self.folder / "data" / f"{key}.{uuid.uuid4().hex[:8]}"
+        storage.make_folder(folder)
+        return folder
+
+    def work(self, key: str) -> Path:
+        """A folder for a task's own checkpoints, the same for each attempt."""
+        folder = self.folder / "work" / key
+        storage.make_folder(folder)
+        return folder
+
+    def commit(self, part: Part) -> Part:
+        """Make an attempt's files the part of this key, or discard them if another attempt was first.
+
+        Returns:
+            The part that now exists: this one, or the earlier one.
+        """
+        path = self.folder / "commits" / f"{part.key}.json"
+        if storage.put_if_absent(path, json.dumps(part.to_json(), allow_nan=False).encode()):
+            shutil.rmtree(self.folder / "work" / part.key, ignore_errors=True)
+            return part
+        shutil.rmtree(self.folder / part.folder)
+        return Part.from_json(json.loads(path.read_bytes()))
+
+    def committed(self, keys: Iterable[str]) -> dict[str, Part]:
+        """The parts among ``keys`` that exist."""
+        present = {path.stem for path in (self.folder / "commits").glob("*.json")}
+        return {
+            key: Part.from_json(json.loads((self.folder / "commits" / f"{key}.json").read_bytes()))
+            for key in keys
+            if key in present
+        }
+
+    def seal(self, artifact: Artifact) -> None:
+        """Write the manifest. Writing it twice is harmless: its contents follow from the fingerprint."""
+        path = self.folder / "manifests" / f"{artifact.fingerprint}.json"
+        storage.put_if_absent(path, json.dumps(artifact.to_json(), allow_nan=False, indent=1).encode())
+
+    def sealed(self, fingerprint: str) -> Artifact | None:
+        """The artifact of this fingerprint, if it is complete."""
+        path = self.folder / "manifests" / f"{fingerprint}.json"
+        if not path.exists():
+            return None
+        values = json.loads(path.read_bytes())
+        return Artifact(
+            **{
+                **values,
+                "folder": self.folder,
+                "steps": tuple(values["steps"]),
+                "parts": tuple(Part.from_json(p) for p in values["parts"]),
+                "notes": tuple(values["notes"]),
+            }
+        )
+
+
+def file_record(folder: Path, path: Path, rows: int | None = None) -> File:
+    """The record of a finished file."""
+    return File(path.relative_to(folder).as_posix(), path.stat().st_size, storage.sha256_of(path), rows)

@@ -1,0 +1,276 @@
+"""What the commands of the command line do. Nothing here parses arguments or formats help."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.artifact import Artifact
+from pipeline.errors import RecipeError, SluiceError
+from pipeline.graph import Graph, build_graph
+from pipeline.ledger import Counts
+from pipeline.progress import Display, ProgressFile, StageProgress, row
+from pipeline.recipe import load_recipe, recipe_of
+from pipeline.registry import stage_class
+from pipeline.report import write_report
+from pipeline.run import InputDigests, Run
+from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sealed_artifacts, stage_progress
+from pipeline.stage import Map, Source, is_measured
+
+
+def run_recipe(path: Path, overrides: Sequence[str], out: Path | None, address: str | None, console: Console) -> Run:
+    """Validate a recipe, run what is missing, write the report.
+
+    Raises:
+        RecipeError: the recipe is wrong; nothing was started.
+        SluiceError: the run stopped; giving the same command again goes on from there.
+    """
+    started = time.monotonic()
+    graph = build_graph(load_recipe(path, overrides))
+    run = Run((out or Path("runs") / graph.recipe.name).resolve())
+    digests = InputDigests(run.folder)
+    sealed = sealed_artifacts(run, graph, digests)
+    fingerprints = {name: artifact.fingerprint for name, artifact in sealed.items()}
+    if len(sealed) == len(graph.nodes) and _is_finished(run, fingerprints):
+        console.print(
+            f"{run.folder} is complete: all {len(sealed)} artifacts are there, nothing was run "
+            f"({time.monotonic() - started:.1f} s). Report: {run.folder / 'report.html'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return run
+    run.begin(graph, installed_versions())
+    run.state.artifacts.update(fingerprints)
+    run.save_state()
+    for note in run.state.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    display = Display(console, stage_progress(graph, sealed))
+    try:
+        if len(sealed) < len(graph.nodes):
+            if sealed:
+                console.print(f"{len(sealed)} of {len(graph.nodes)} artifacts are there already; going on")
+            with display.shown():
+                Scheduler(run, graph, sealed, digests, display).execute(OnRay(address))
+        run.state.status = "done"
+    except SluiceError as error:
+        run.state.status, run.state.message = "failed", str(error)
+        raise
+    except KeyboardInterrupt:
+        run.state.status = "interrupted"
+        raise
+    finally:
+        run.save_state()
+    report = write_report(run)
+    console.print(summary_table(run))
+    console.print(f"done in {time.monotonic() - started:.0f} s. Report: {report}", highlight=False, soft_wrap=True)
+    return run
+
+
+def _is_finished(run: Run, fingerprints: Mapping[str, str]) -> bool:
+    try:
+        state = Run.open(run.folder).state
+    except RecipeError:
+        return False
+    return state.status == "done" and state.artifacts == fingerprints and (run.folder / "report.html").exists()
+
+
+def validate(path: Path, overrides: Sequence[str], full: bool) -> str:
+    """What to print for a valid recipe: a summary, or the whole recipe with every default.
+
+    Raises:
+        RecipeError: all problems.
+    """
+    graph = build_graph(load_recipe(path, overrides))
+    if full:
+        return full_recipe(graph)
+    parts = sum(len(node.splits) for node in graph.nodes)
+    lines = [f"{path} is valid: {len(graph.nodes)} artifacts, {parts} input parts"]
+    for node in graph.nodes:
+        stages = " -> ".join(step.stage.name for step in node.steps)
+        inputs = f" from {', '.join(node.inputs)}" if node.inputs else f" ({len(node.splits)} parts)"
+        lines.append(f"  {node.name}: {stages}{inputs}")
+    return "\n".join([*lines, *(f"note: {note}" for note in graph.notes())])
+
+
+def full_recipe(graph: Graph) -> str:
+    """The graph as YAML with every option and its value."""
+    nodes = {
+        node.name: {
+            "from": list(node.inputs),
+            "stages": [{step.stage.name: step.stage.config.model_dump(mode="json")} for step in node.steps],
+        }
+        for node in graph.nodes
+    }
+    values = {
+        "name": graph.recipe.name,
+        "seed": graph.recipe.seed,
+        "on_failed": graph.recipe.on_failed,
+        "artifacts": nodes,
+    }
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def summary_table(run: Run) -> Table:
+    """In, kept, dropped, failed per step and source, from the ledger."""
+    table = Table(box=None, padding=(0, 1), title="ledger", title_justify="left")
+    for heading in ("stage", "source", "in", "created", "kept", "dropped", "failed"):
+        table.add_column(heading, justify="left" if heading in ("stage", "source") else "right")
+    for label, source, counts in ledger_rows(run):
+        table.add_row(
+            label,
+            source,
+            *(f"{n:,}" for n in (counts.received, counts.created, counts.kept)),
+            f"{counts.dropped.total():,}",
+            f"{counts.failed.total():,}",
+        )
+    return table
+
+
+def ledger_rows(run: Run) -> Iterator[tuple[str, str, Counts]]:
+    """Step label, source and counts, in graph order."""
+    for artifact in run.artifacts().values():
+        for label, sources in artifact.ledger.steps.items():
+            for source, counts in sorted(sources.items()):
+                yield label, source, counts
+
+
+def status(folder: Path) -> tuple[str, Table]:
+    """One sentence on a run and a table of its stages."""
+    run = Run.open(folder)
+    sealed = run.artifacts()
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("stage", "state", "parts", "in", "out", "per second", "time", "left"):
+        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
+    for name in run.state.artifacts:
+        table.add_row(name, *row(_stage_status(run, name, sealed.get(name))))
+    state = {"running": "is running, or was killed"}.get(run.state.status, run.state.status)
+    message = f"{run.state.name}: {state}, {len(sealed)} of {len(run.state.artifacts)} artifacts are there"
+    return message + (f"\n{run.state.message}" if run.state.message else ""), table
+
+
+def _stage_status(run: Run, name: str, artifact: Artifact | None) -> StageProgress:
+    seconds = run.state.seconds.get(name, 0.0)
+    if artifact is None:
+        parts = run.state.parts.get(name, 0)
+        commits = len(list((run.artifact_folder(name).folder / "commits").glob("*.json")))
+        state = "started" if parts else "waiting"
+        return StageProgress(
+            state, min(commits, parts), parts, seconds=seconds, steps=ProgressFile(run.folder, name).read()
+        )
+    return StageProgress(
+        "done",
+        len(artifact.parts),
+        len(artifact.parts),
+        documents=sum(c.kept for c in artifact.ledger.last().values()),
+        records=sum(c.received + c.created for c in artifact.ledger.first()[1].values()),
+        seconds=seconds,
+    )
+
+
+INTAKE = {
+    (".warc", ".warc.gz", ".warc.zst"): "common_crawl",
+    (".html", ".htm", ".xhtml"): "html_files",
+    (".pdf",): "pdf",
+    tuple(
+        f".{kind}{packed}" for kind in ("jsonl", "ndjson", "json") for packed in ("", ".gz", ".zst", ".xz")
+    ): "json_lines",
+}
+"""Which stage reads a file given to `sluice try`, by the end of its name; all other files are source code."""
+
+
+def try_stage(name: str, files: Sequence[Path], options: Sequence[str]) -> Iterator[str]:
+    """Run one stage on a few files, in this process; yields one JSON line a document.
+
+    Raises:
+        RecipeError: unknown stage or option, or files that this stage cannot read.
+    """
+    stage_class(name)
+    with tempfile.TemporaryDirectory(prefix="sluice-try-") as folder:
+        recipe = recipe_of(Path.cwd() / f"try {name}", _try_values(name, files, options))
+        graph = build_graph(recipe, fuse=False)
+        run = Run(Path(folder))
+        run.begin(graph, {})
+        sealed: dict[str, Artifact] = {}
+        display = Display(Console(stderr=True, quiet=True), stage_progress(graph, {}))
+        Scheduler(run, graph, sealed, InputDigests(run.folder), display).execute(InProcess())
+        yield from _try_lines(graph, sealed)
+
+
+def _try_values(name: str, files: Sequence[Path], options: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {option}: expected key=value, for example --set min_words=20")
+        values[key] = yaml.safe_load(text)
+    stage = stage_class(name)
+    paths = [str(path) for path in files]
+    if issubclass(stage, Source):
+        return {"name": "try", "artifacts": {"try": {"stage": name, "files": paths, **values}}}
+    intakes = {_intake(path) for path in files}
+    if len(intakes) > 1:
+        raise RecipeError(f"give files of one kind at a time: these are for {' and '.join(sorted(intakes))}")
+    (intake,) = intakes
+    artifacts: dict[str, Any] = {"input": {"stage": intake, "files": paths, "source": "try"}}
+    upstream = "input"
+    wants = stage.requires if issubclass(stage, Map) else ("text",)
+    if "text" in wants and "text" not in stage_class(intake).provides:  # type: ignore[attr-defined]
+        artifacts["extracted"] = {"stage": "extract_html", "from": upstream}
+        upstream = "extracted"
+    artifacts["try"] = {"stage": name, "from": upstream, **values}
+    return {"name": "try", "artifacts": artifacts}
+
+
+def _intake(path: Path) -> str:
+    for suffixes, stage in INTAKE.items():
+        if path.name.lower().endswith(suffixes):
+            return stage
+    return "source_code"
+
+
+def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[str]:
+    texts: dict[str, str] = {}
+    for node in graph.nodes:
+        artifact = sealed[node.name]
+        if node.name not in ("input", "extracted", "try"):
+            continue  # private to a composite
+        for table in artifact.removed():
+            for gone in table.to_pylist():
+                yield _line(
+                    gone["id"],
+                    gone["verdict"],
+                    gone["reason"],
+                    gone["evidence"],
+                    json.loads(gone["scores"]),
+                    texts.get(gone["id"], gone["excerpt"]),
+                )
+        for table in artifact.tables():
+            if node.name == "try":
+                for kept in table.to_pylist():
+                    scores = {column: value for column, value in kept.items() if is_measured(column)}
+                    yield _line(kept["id"], "kept", None, "", scores, kept["text"])
+            else:
+                texts.update(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+
+
+def _line(
+    document: str, verdict: str, reason: str | None, evidence: str, scores: Mapping[str, Any], text: str | None
+) -> str:
+    values = {
+        "id": document,
+        "kept": verdict == "kept",
+        "verdict": verdict,
+        "reason": reason,
+        "evidence": evidence,
+        "scores": scores,
+        "text": text,
+    }
+    return json.dumps(values, ensure_ascii=False, default=str)

@@ -1,0 +1,44 @@
+"""`sluice demo`: build the corpus, put the recipe beside it, run it like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.commands import run_recipe
+from pipeline.errors import RecipeError
+
+SMALLER: dict[str, tuple[str, ...]] = {
+    "full": (),
+    "small": ("tokens.vocabulary=1024", "mix.runs=32", "mix.steps=60", "mix.target.tokens=200000"),
+    "tiny": ("tokens.vocabulary=512", "mix.runs=32", "mix.steps=16", "mix.target.tokens=40000"),
+}
+"""Sizes of the demo corpus, and what the recipe needs changed to fit the smaller ones."""
+
+
+def run_demo(
+    folder: Path, size: str, build_only: bool, overrides: Sequence[str], address: str | None, console: Console
+) -> None:
+    """Build the demo corpus in ``folder`` and run the demo recipe there.
+
+    Raises:
+        RecipeError: there is no such size.
+    """
+    from stages.demo_corpus import build
+
+    if size not in SMALLER:
+        raise RecipeError(f"--size {size}: expected one of {', '.join(SMALLER)}")
+    recipe = folder / "recipe.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = build(folder / "corpus", size=size)  # type: ignore[arg-type]  # checked above
+    recipe.write_bytes(resources.files("stages.demo_corpus").joinpath("recipe.yaml").read_bytes())
+    console.print(f"corpus in {folder / 'corpus'}: {summary}", highlight=False, soft_wrap=True)
+    command = " ".join(
+        ["sluice run", str(recipe), "--out", str(folder / "run"), *(f"--set {o}" for o in SMALLER[size])]
+    )
+    console.print(f"recipe in {recipe}; the same as: {command}", highlight=False, soft_wrap=True)
+    if not build_only:
+        run_recipe(recipe, [*SMALLER[size], *overrides], folder / "run", address, console)

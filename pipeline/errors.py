@@ -1,0 +1,31 @@
+"""Errors that a user can act on: the command line prints their message, no traceback, and exits with their code."""
+
+
+class SluiceError(Exception):
+    """Base of all errors whose message is meant for the user: it names the file and says what to do."""
+
+    exit_code = 1
+
+
+class RecipeError(SluiceError):
+    """The recipe or the command line is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class InputError(SluiceError):
+    """An input file or folder is missing, empty, or cannot be read."""
+
+
+class LedgerError(SluiceError):
+    """Documents do not add up: some were lost, or counted twice."""
+
+
+class StageError(SluiceError):
+    """A stage cannot do its work on these inputs."""
+
+
+class MachineError(SluiceError):
+    """Disk full, worker lost, cluster unreachable: run the same command again once it is repaired."""
+
+    exit_code = 3

@@ -1,0 +1,159 @@
+"""Progress: a small file from each long task, and what the terminal shows of all stages."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pipeline import storage
+
+WRITE_EVERY_S = 0.5
+PRINT_EVERY_S = 15.0
+
+
+class ProgressFile:
+    """How far a global stage is, in a file that the driver and `sluice status` read."""
+
+    def __init__(self, run: Path, artifact: str) -> None:
+        self.path = run / "progress" / f"{artifact}.json"
+        self._last = 0.0
+
+    def report(self, done: int, total: int) -> None:
+        """Note steps done and in all; calls in quick succession are skipped, except the last."""
+        now = time.monotonic()
+        if done < total and now - self._last < WRITE_EVERY_S:
+            return
+        self._last = now
+        storage.replace(self.path, json.dumps([done, total]).encode())
+
+    def read(self) -> tuple[int, int] | None:
+        """Steps done and in all, if the stage has reported any."""
+        try:
+            done, total = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        return done, total
+
+
+@dataclass
+class StageProgress:
+    """State of one artifact of a run."""
+
+    state: str = "waiting"  # waiting, running, done, reused
+    parts_done: int = 0
+    parts: int = 0
+    documents: int = 0  # documents that came out of finished parts
+    records: int = 0  # documents that went in
+    started: float | None = None
+    seconds: float = 0.0
+    reused_parts: int = 0
+    steps: tuple[int, int] | None = None  # of a global stage
+
+    def elapsed(self) -> float:
+        """Seconds since the first part was handed out, or the whole time once done."""
+        return time.monotonic() - self.started if self.state == "running" and self.started else self.seconds
+
+    def fraction(self) -> float:
+        """Share of the work that is done, 0 to 1."""
+        if self.state in ("done", "reused"):
+            return 1.0
+        if self.parts == 1 and self.steps:
+            return self.steps[0] / max(1, self.steps[1])
+        return self.parts_done / self.parts if self.parts else 0.0
+
+    def remaining_s(self) -> float | None:
+        """Seconds left if the rest goes as fast as what this run has done itself; None when unknown."""
+        share = self.fraction() - (self.reused_parts / self.parts if self.parts else 0.0)
+        if self.state != "running" or share <= 0:
+            return None
+        return self.elapsed() * (1 - self.fraction()) / share
+
+
+class Display:
+    """Shows all stages: a live table on a terminal, lines elsewhere."""
+
+    def __init__(self, console: Console, stages: Mapping[str, StageProgress]) -> None:
+        self.console = console
+        self.stages = stages
+        self._live: Live | None = None
+        self._printed = time.monotonic()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show progress inside the block."""
+        if self.console.is_terminal:
+            with Live(get_renderable=self.table, console=self.console, refresh_per_second=4) as live:
+                self._live = live
+                yield
+            self._live = None
+        else:
+            yield
+
+    def say(self, message: str) -> None:
+        """Print a line above the table."""
+        self.console.print(message, highlight=False, soft_wrap=True)
+
+    def stage_ended(self, name: str) -> None:
+        """On plain output, a line for the stage that has just ended."""
+        stage = self.stages[name]
+        if not self.console.is_terminal and stage.state == "done":
+            self.say(f"{name}: {describe(stage)}")
+
+    def tick(self) -> None:
+        """On plain output, a line now and then so that nobody thinks it hangs."""
+        if self.console.is_terminal or time.monotonic() - self._printed < PRINT_EVERY_S:
+            return
+        self._printed = time.monotonic()
+        running = [f"{name} {describe(stage)}" for name, stage in self.stages.items() if stage.state == "running"]
+        if running:
+            self.say("running: " + "; ".join(running))
+
+    def table(self) -> Table:
+        """One row a stage."""
+        table = Table(box=None, padding=(0, 1))
+        for heading in ("stage", "state", "parts", "in", "out", "per second", "time", "left"):
+            table.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
+        for name, stage in self.stages.items():
+            table.add_row(name, *row(stage), style="dim" if stage.state in ("waiting", "reused") else None)
+        return table
+
+
+def row(stage: StageProgress) -> tuple[str, ...]:
+    """State, parts, documents in and out, rate, time, time left."""
+    elapsed = stage.elapsed()
+    remaining = stage.remaining_s()
+    parts = f"{stage.parts_done}/{stage.parts}" if stage.parts else ""
+    if stage.steps and stage.state == "running":
+        parts = f"{stage.steps[0]}/{stage.steps[1]}"
+    return (
+        stage.state,
+        parts,
+        f"{stage.records:,}" if stage.records else "",
+        f"{stage.documents:,}" if stage.documents else "",
+        f"{stage.records / elapsed:,.0f}" if stage.records and elapsed > 0.5 else "",
+        f"{elapsed:.0f} s" if elapsed else "",
+        f"{remaining:.0f} s" if remaining is not None else "",
+    )
+
+
+def describe(stage: StageProgress) -> str:
+    """The same on one line."""
+    state, parts, records, kept, rate, elapsed, remaining = row(stage)
+    pieces = [f"{parts} parts" if not stage.steps else f"{parts} steps"] if parts else []
+    if records or kept:
+        pieces.append(f"{records or 0} in, {kept or 0} out")
+    if rate:
+        pieces.append(f"{rate}/s")
+    if elapsed:
+        pieces.append(elapsed)
+    if remaining:
+        pieces.append(f"{remaining} left")
+    return ", ".join(pieces) or state

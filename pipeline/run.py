@@ -1,0 +1,245 @@
+"""A run: its folder, the artifacts it has, and what is still to do.
+
+RUN/recipe.yaml      the recipe as it was run, overrides applied
+RUN/run.json         which artifact fingerprints belong to this run, and how it ended: written by the driver alone
+RUN/inputs.json      content digests of input files, by path, size and time: so that they are read once
+RUN/artifacts/       see pipeline.artifact
+RUN/progress/        see pipeline.progress
+RUN/report.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import storage
+from pipeline.artifact import DOCUMENTS_FILE, Artifact, ArtifactFolder, Part, digest_of
+from pipeline.errors import RecipeError
+from pipeline.graph import Graph, Node
+from pipeline.ledger import check_edge, kept_by_source
+from pipeline.stage import Split
+from pipeline.task import PartSpec, StepSpec
+
+RUN_FILE = "run.json"
+
+
+class InputDigests:
+    """SHA-256 of input files, remembered by path, size and modification time."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "inputs.json"
+        self._known: dict[str, list[Any]] = json.loads(self._path.read_bytes()) if self._path.exists() else {}
+        self._changed = False
+
+    def of(self, path: Path) -> str:
+        """Digest of the file's content."""
+        stat = path.stat()
+        size, time_ns, digest = self._known.get(str(path), (None, None, ""))
+        if (size, time_ns) != (stat.st_size, stat.st_mtime_ns):
+            digest = storage.sha256_of(path)
+            self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+            self._changed = True
+        return str(digest)
+
+    def save(self) -> None:
+        """Keep what was learned for the next run."""
+        if self._changed:
+            storage.replace(self._path, json.dumps(self._known).encode())
+            self._changed = False
+
+
+@dataclass
+class RunState:
+    """run.json: what `status`, `explain` and `report` start from."""
+
+    name: str
+    status: str = "running"  # running, done, failed, interrupted
+    message: str = ""
+    artifacts: dict[str, str | None] = field(default_factory=dict)  # in graph order; fingerprint once sealed
+    seconds: dict[str, float] = field(default_factory=dict)  # wall seconds per artifact, in the run that made it
+    parts: dict[str, int] = field(default_factory=dict)  # planned parts
+    notes: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Run:
+    """A run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def open(folder: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            RecipeError: there is none in this folder.
+        """
+        if not (folder / RUN_FILE).exists():
+            raise RecipeError(f"{folder} is not the folder of a run: it has no {RUN_FILE}")
+        return Run(folder)
+
+    @cached_property
+    def state(self) -> RunState:
+        return RunState(**json.loads((self.folder / RUN_FILE).read_bytes()))
+
+    def begin(self, graph: Graph, versions: Mapping[str, str]) -> None:
+        """Write the recipe and a fresh state, keeping how long earlier artifacts took."""
+        seconds = self.state.seconds if (self.folder / RUN_FILE).exists() else {}
+        storage.replace(
+            self.folder / "recipe.yaml", yaml.safe_dump(dict(graph.recipe.values), sort_keys=False).encode()
+        )
+        self.state = RunState(
+            graph.recipe.name,
+            artifacts={node.name: None for node in graph.nodes},
+            seconds=dict(seconds),
+            notes=graph.notes(),
+            versions=dict(versions),
+        )
+        self.save_state()
+
+    def save_state(self) -> None:
+        """Write run.json."""
+        storage.replace(self.folder / RUN_FILE, json.dumps(vars(self.state), indent=1).encode())
+
+    def artifact_folder(self, name: str) -> ArtifactFolder:
+        return ArtifactFolder(self.folder, name)
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """The sealed artifacts of this run, in graph order."""
+        found = {}
+        for name, fingerprint in self.state.artifacts.items():
+            artifact = self.artifact_folder(name).sealed(fingerprint) if fingerprint else None
+            if artifact is not None:
+                found[name] = artifact
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All parts of one node, once its inputs are sealed."""
+
+    node: Node
+    fingerprint: str
+    specs: tuple[PartSpec, ...]
+    inputs: Mapping[str, str]
+
+    def artifact(self, run: Run, parts: Sequence[Part]) -> Artifact:
+        """The artifact that these parts make up."""
+        steps = tuple(
+            {
+                "label": step.label,
+                "stage": step.stage.name,
+                "version": step.stage.version,
+                "config": step.stage.config.identity(),
+            }
+            for step in self.node.steps
+        )
+        notes = tuple(f"{step.label}: {note}" for step in self.node.steps if (note := step.stage.note()))
+        return Artifact(
+            self.node.name,
+            self.node.produces,
+            self.fingerprint,
+            run.artifact_folder(self.node.name).folder,
+            steps,
+            self.inputs,
+            tuple(parts),
+            notes,
+        )
+
+
+def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact], digests: InputDigests) -> Plan:
+    """Keys and inputs of all parts of a node whose dependencies are sealed.
+
+    A part's key is a digest of its stages (name, version, configuration, models) and of its input's content: paths,
+    resources and the number of workers are not in it.
+    """
+    steps = tuple(
+        StepSpec(
+            step.label,
+            type(step.stage),
+            step.stage.config,
+            {role: sealed[name].files_folder for role, name in sorted(step.side.items())},
+        )
+        for step in node.steps
+    )
+    base = {
+        "seed": graph.recipe.seed,
+        "steps": [
+            [s.stage.name, s.stage.version, s.stage.config.identity()]
+            + [[role, sealed[name].digest] for role, name in sorted(s.side.items())]
+            for s in node.steps
+        ],
+    }
+
+    def spec(content: object, name: str, **inputs: Any) -> PartSpec:
+        key = digest_of([base, content])[:32]
+        return PartSpec(run.folder, node.name, key, name, steps, graph.recipe.seed, **inputs)
+
+    upstream = [sealed[name] for name in node.inputs]
+    stage = node.steps[0].stage
+    specs: list[PartSpec]
+    if node.is_source:
+        specs = [
+            spec(
+                [node.source_name, _split_content(split, digests)],
+                _split_name(split),
+                split=split,
+                source=node.source_name,
+            )
+            for split in node.splits
+        ]
+    elif node.is_global:
+        by_kind: dict[str, list[Artifact]] = {}
+        for artifact in upstream:
+            by_kind.setdefault(artifact.kind, []).append(artifact)
+        content = [[artifact.name, artifact.digest] for artifact in upstream]
+        specs = [spec(content, "all", artifacts=by_kind, cpus=getattr(stage, "cpus", 1))]
+    else:
+        specs = [
+            spec(part.digest, f"{artifact.name}/{part.name}", documents=path)
+            for artifact in upstream
+            for part, path in _parts_with_documents(artifact)
+        ]
+    fingerprint = digest_of([base, node.name, [s.key for s in specs], [a.digest for a in upstream]])[:32]
+    return Plan(node, fingerprint, tuple(specs), {a.name: a.digest for a in upstream})
+
+
+def _parts_with_documents(artifact: Artifact) -> list[tuple[Part, Path]]:
+    found: list[tuple[Part, Path]] = []
+    for part in artifact.parts:
+        paths = [artifact.folder / part.folder / f.path for f in part.files if f.path == DOCUMENTS_FILE]
+        found.extend((part, path) for path in paths)
+    return found
+
+
+def _split_content(split: Split, digests: InputDigests) -> list[list[str]]:
+    return [[name, digests.of(path)] for name, path in zip(split.names, split.paths, strict=True)]
+
+
+def _split_name(split: Split) -> str:
+    more = f" and {len(split.names) - 1} more" if len(split.names) > 1 else ""
+    return split.names[0] + more
+
+
+def check_edges(artifact: Artifact, node: Node, sealed: Mapping[str, Artifact]) -> None:
+    """Raise unless this artifact received what its inputs kept.
+
+    Raises:
+        LedgerError: documents were lost or doubled between two artifacts.
+    """
+    artifact.ledger.check(artifact.name)
+    label, counts = artifact.ledger.first()
+    if not counts and node.is_global:
+        return  # looked at documents without being their next stop
+    if node.inputs:
+        documents = [sealed[name] for name in node.inputs if sealed[name].kind == "documents"]
+        kept = kept_by_source(a.ledger.last() for a in documents)
+        check_edge(artifact.name, " and ".join(a.name for a in documents), kept, label, counts)

@@ -1,0 +1,325 @@
+"""Runs a graph on Ray: parts as tasks, a bounded number in flight, each artifact sealed when all its parts are in.
+
+Only paths and part records cross Ray. All state is on storage, so the driver can be killed at any moment; running
+again goes on from the committed parts. Retries belong to this module alone (``max_retries=0`` for Ray).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from pipeline import storage
+from pipeline.artifact import Artifact, Part
+from pipeline.errors import MachineError, SluiceError, StageError
+from pipeline.graph import Graph
+from pipeline.progress import Display, ProgressFile, StageProgress
+from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node
+from pipeline.task import PartSpec, run_part
+
+MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
+WINDOW_PER_SLOT = 2  # parts handed to Ray for each one that can run at once
+POLL_S = 0.25
+CANCEL_S = 5.0
+CONNECT_S = 10.0
+VERSIONS_SHOWN = ("sluice", "ray", "pyarrow", "trafilatura", "fasttext-numpy2", "datasketch", "torch", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task ended without a part; crosses Ray in place of an exception, which may not unpickle."""
+
+    message: str
+    exit_code: int
+    trace: str
+
+
+def attempt_part(spec: PartSpec) -> Part | Failure:
+    """``run_part``, with errors as values."""
+    try:
+        return run_part(spec)
+    except SluiceError as error:
+        message = str(error)
+        if spec.artifact not in message:
+            message = f"{spec.artifact}, part {spec.name}: {message}"
+        return Failure(message, error.exit_code, "")
+    except Exception as error:
+        message = f"{spec.artifact}, part {spec.name}: {type(error).__name__}: {error}"
+        return Failure(message, StageError.exit_code, traceback.format_exc())
+
+
+class InProcess:
+    """Runs parts one after another in this process, for `sluice try` on a few files."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._waiting: deque[PartSpec] = deque()
+
+    def submit(self, spec: PartSpec) -> None:
+        self._waiting.append(spec)
+
+    def results(self) -> list[tuple[PartSpec, Part | Failure]]:
+        """The next finished part."""
+        spec = self._waiting.popleft()
+        return [(spec, attempt_part(spec))]
+
+    def cancel(self) -> None:
+        self._waiting.clear()
+
+
+def _probe(address: str) -> None:
+    """Ray itself waits for minutes when nothing answers at an address.
+
+    Raises:
+        MachineError: nothing listens there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise MachineError(
+            f"cannot reach Ray at {address}: {error}. See that the cluster is up, or leave --address out to use this "
+            "machine alone"
+        ) from error
+
+
+class OnRay:
+    """Runs parts as Ray tasks, on an embedded Ray or on a cluster.
+
+    Args:
+        address: None starts Ray in this process tree; "auto" or "ray://host:port" joins a cluster.
+
+    Raises:
+        MachineError: the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow their neighbours 5 to 14 times
+        import ray
+
+        self._ray = ray
+        embedded: dict[str, Any] = {}
+        if address and ":" in address:
+            _probe(address)
+        if address is None:
+            embedded = {"include_dashboard": False, "object_store_memory": 128 << 20}
+        try:
+            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **embedded)
+        except Exception as error:  # Ray raises many types here; all mean the same to the user
+            raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
+        self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        self._task = ray.remote(max_retries=0)(attempt_part)
+        self._running: dict[Any, PartSpec] = {}
+        self._attempts: dict[str, int] = {}
+
+    def submit(self, spec: PartSpec) -> None:
+        cpus = max(1, min(spec.cpus, self._widest))
+        self._running[self._task.options(num_cpus=cpus, name=f"{spec.artifact}:{spec.name}").remote(spec)] = spec
+
+    def results(self) -> list[tuple[PartSpec, Part | Failure]]:
+        """Parts that have finished since the last call; waits a moment for the first."""
+        done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
+        found = []
+        for reference in done:
+            spec = self._running.pop(reference)
+            try:
+                found.append((spec, self._ray.get(reference)))
+            except self._ray.exceptions.RayError as error:
+                if failure := self._retried(spec, error):
+                    found.append((spec, failure))
+        return found
+
+    def _retried(self, spec: PartSpec, error: Exception) -> Failure | None:
+        vanished = isinstance(error, self._ray.exceptions.NodeDiedError)
+        self._attempts[spec.key] = self._attempts.get(spec.key, 0) + (not vanished)
+        if self._attempts[spec.key] < MAX_ATTEMPTS:
+            self.submit(spec)
+            return None
+        return Failure(
+            f"{spec.artifact}, part {spec.name}: its worker process died {MAX_ATTEMPTS} times "
+            f"({type(error).__name__}): out of memory, or an input that crashes a library. Try that input alone "
+            "with 'sluice try', or take it out of the recipe",
+            MachineError.exit_code,
+            str(error),
+        )
+
+    def cancel(self) -> None:
+        """Stop what is running: tasks get a moment to remove what they were writing, then their workers are killed."""
+        running = list(self._running)
+        self._running.clear()
+        for reference in running:
+            self._ray.cancel(reference)
+        if running:
+            _, stubborn = self._ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
+            for reference in stubborn:
+                self._ray.cancel(reference, force=True)
+
+
+def sealed_artifacts(run: Run, graph: Graph, digests: InputDigests) -> dict[str, Artifact]:
+    """The artifacts of this graph that are already there; needs no Ray."""
+    sealed: dict[str, Artifact] = {}
+    for node in graph.nodes:
+        if all(name in sealed for name in node.dependencies):
+            artifact = run.artifact_folder(node.name).sealed(plan_node(run, graph, node, sealed, digests).fingerprint)
+            if artifact is not None:
+                sealed[node.name] = artifact
+    digests.save()
+    return sealed
+
+
+class Scheduler:
+    """Brings a graph to completion: plans nodes as their inputs are sealed, keeps the window full, seals."""
+
+    def __init__(
+        self, run: Run, graph: Graph, sealed: dict[str, Artifact], digests: InputDigests, display: Display
+    ) -> None:
+        self.run, self.graph, self.sealed, self.digests, self.display = run, graph, sealed, digests, display
+        self.stages = display.stages
+        self.queues: dict[str, deque[PartSpec]] = {}  # by node, in graph order
+        self.plans: dict[str, Plan] = {}
+        self.parts: dict[str, dict[str, Part]] = {}  # by node and key
+        self.in_flight = 0
+
+    def execute(self, executor: OnRay | InProcess) -> None:
+        """Run until every node is sealed.
+
+        Raises:
+            SluiceError: a part failed for good; nothing that was committed is lost.
+        """
+        try:
+            while len(self.sealed) < len(self.graph.nodes):
+                self._plan_ready_nodes()
+                self._submit(executor)
+                if self.in_flight:
+                    for spec, result in executor.results():
+                        self.in_flight -= 1
+                        self._take(spec, result)
+                self._read_progress()
+                self.display.tick()
+        except BaseException:
+            executor.cancel()
+            raise
+
+    def _plan_ready_nodes(self) -> None:
+        for node in self.graph.nodes:
+            ready = node.name not in self.plans and all(name in self.sealed for name in node.dependencies)
+            if node.name in self.sealed or not ready:
+                continue
+            plan = plan_node(self.run, self.graph, node, self.sealed, self.digests)
+            self.plans[node.name] = plan
+            committed = self.run.artifact_folder(node.name).committed(s.key for s in plan.specs)
+            self.parts[node.name] = committed
+            self.queues[node.name] = deque(s for s in plan.specs if s.key not in committed)
+            progress = self.stages[node.name]
+            progress.state, progress.started = "running", time.monotonic()
+            progress.parts, progress.reused_parts = len(plan.specs), len(committed)
+            self.run.state.parts[node.name] = len(plan.specs)
+            for part in committed.values():
+                self._show(node.name, part)
+            if committed and len(committed) < len(plan.specs):
+                self.display.say(
+                    f"{node.name}: {len(committed)} of {len(plan.specs)} parts are there already; going on"
+                )
+            self._seal_if_complete(node.name)
+        self.digests.save()
+
+    def _submit(self, executor: OnRay | InProcess) -> None:
+        window = executor.slots * WINDOW_PER_SLOT
+        for queue in self.queues.values():
+            while queue and self.in_flight < window:
+                executor.submit(queue.popleft())
+                self.in_flight += 1
+
+    def _take(self, spec: PartSpec, result: Part | Failure) -> None:
+        if isinstance(result, Failure):
+            self._raise(result)
+        assert isinstance(result, Part)
+        self.parts[spec.artifact][spec.key] = result
+        self._show(spec.artifact, result)
+        self._tell_failures(spec, result)
+        self._seal_if_complete(spec.artifact)
+
+    def _raise(self, failure: Failure) -> None:
+        message = failure.message
+        if failure.trace:
+            log = self.run.folder / "error.log"
+            storage.replace(log, failure.trace.encode())
+            message += f"\nThe full account is in {log}"
+        error: SluiceError = (
+            MachineError(message) if failure.exit_code == MachineError.exit_code else StageError(message)
+        )
+        raise error
+
+    def _tell_failures(self, spec: PartSpec, part: Part) -> None:
+        failed = {
+            reason: n
+            for sources in part.ledger.steps.values()
+            for counts in sources.values()
+            for reason, n in counts.failed.items()
+        }
+        if not failed:
+            return
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(failed.items()))
+        message = f"{spec.artifact}, {spec.name}: could not be read or processed: {reasons}"
+        if self.graph.recipe.on_failed == "stop":
+            raise StageError(f"{message}. The recipe says on_failed: stop; see {self.run.folder}")
+        self.display.say(f"warning: {message} (in the ledger as failed)")
+
+    def _show(self, name: str, part: Part) -> None:
+        stage = self.stages[name]
+        stage.parts_done += 1
+        stage.records += sum(c.received + c.created for c in part.ledger.first()[1].values())
+        stage.documents += sum(c.kept for c in part.ledger.last().values())
+
+    def _seal_if_complete(self, name: str) -> None:
+        plan, parts = self.plans[name], self.parts[name]
+        if len(parts) < len({s.key for s in plan.specs}):
+            return
+        artifact = plan.artifact(self.run, [parts[s.key] for s in plan.specs])
+        check_edges(artifact, plan.node, self.sealed)
+        self.run.artifact_folder(name).seal(artifact)
+        self.sealed[name] = artifact
+        stage = self.stages[name]
+        stage.seconds, stage.state = stage.elapsed(), "done"
+        if stage.reused_parts < stage.parts:
+            self.run.state.seconds[name] = round(
+                self.run.state.seconds.get(name, 0.0) * bool(stage.reused_parts) + stage.seconds, 2
+            )
+        self.run.state.artifacts[name] = artifact.fingerprint
+        self.run.save_state()
+        self.display.stage_ended(name)
+
+    def _read_progress(self) -> None:
+        for node in self.graph.nodes:
+            stage = self.stages[node.name]
+            if node.is_global and stage.state == "running":
+                stage.steps = ProgressFile(self.run.folder, node.name).read()
+
+
+def installed_versions() -> Mapping[str, str]:
+    """Versions of Sluice and of the libraries that shape its output."""
+    return {name: version(name) for name in VERSIONS_SHOWN}
+
+
+def stage_progress(graph: Graph, sealed: Mapping[str, Artifact]) -> dict[str, StageProgress]:
+    """Progress records for all nodes; those that are sealed are marked as reused."""
+    stages = {node.name: StageProgress() for node in graph.nodes}
+    for name, artifact in sealed.items():
+        stages[name] = StageProgress(
+            "reused",
+            parts_done=len(artifact.parts),
+            parts=len(artifact.parts),
+            records=sum(c.received + c.created for c in artifact.ledger.first()[1].values()),
+            documents=sum(c.kept for c in artifact.ledger.last().values()),
+        )
+    return stages

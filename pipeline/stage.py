@@ -1,0 +1,270 @@
+"""The contract between the runner and the stages: what a stage declares, receives and returns.
+
+Stages import this module; it imports none of them. A stage is pure: same input and seed, same output. It never
+touches Ray, never writes outside the folder it is given, and never lets a document vanish: each row of its input
+is either in ``Outcome.kept`` or named in ``Outcome.removed`` with a reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+import pyarrow as pa
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+from pipeline.artifact import Artifact
+from pipeline.ledger import Counts
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.large_string()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("date", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("mime", pa.string()),
+        pa.field(
+            "origin",
+            pa.struct(
+                [
+                    pa.field("path", pa.string()),
+                    pa.field("offset", pa.int64()),
+                    pa.field("length", pa.int64()),
+                    pa.field("digest", pa.string()),
+                ]
+            ),
+        ),
+        pa.field("parent", pa.string()),
+        pa.field("meta", pa.map_(pa.string(), pa.string())),
+    ]
+)
+"""Columns that every document has, from intake to tokens. Stages add measured columns named ``<stage>.<measure>``."""
+
+PAYLOAD = pa.field("payload", pa.large_binary())
+"""Raw bytes (HTML, PDF) of a document whose text has not been extracted yet; extraction removes the column."""
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base", Path.cwd())
+    return Path(base) / path.expanduser()
+
+
+RecipePath = Annotated[Path, AfterValidator(_absolute)]
+"""A path in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts."""
+
+
+class StageConfig(BaseModel):
+    """Base of every stage's options: strict, frozen, complete with defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    not_identity: ClassVar[frozenset[str]] = frozenset()
+    """Fields that do not change what the stage produces (where files lie, which server answers, how many threads)."""
+
+    model_files: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name a file whose content, not whose path, is part of the stage's identity."""
+
+    def identity(self) -> dict[str, Any]:
+        """Everything in this configuration that can change the stage's output, ready for JSON."""
+        values = self.model_dump(mode="json", exclude=set(self.not_identity | self.model_files))
+        for name in sorted(self.model_files):
+            path = getattr(self, name)
+            values[name] = None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return values
+
+
+Verdict = Literal["dropped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A document that ends here. ``dropped`` is a decision of the stage, ``failed`` is bad input or an error."""
+
+    id: str
+    source: str
+    verdict: Verdict
+    reason: str  # short and stable, e.g. "too_few_words": the ledger counts by it
+    evidence: str = ""  # what was measured against what, e.g. "12 words < 50"
+    excerpt: str = ""  # first characters of the text, for the report
+    url: str = ""
+    scores: Mapping[str, Any] = field(default_factory=dict)  # measured columns so far, "<stage>.<measure>": value
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch: in + created = kept + dropped + failed, by source."""
+
+    kept: pa.Table
+    removed: Sequence[Removal] = ()
+    created: Mapping[str, int] = field(default_factory=dict)  # by source: rows that were not in the input batch
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage is given besides its input."""
+
+    seed: int  # the run's seed
+    side: Mapping[str, Path] = field(default_factory=dict)  # role -> folder written by a global stage of this graph
+    work: Path = Path()  # global stages only: survives a kill of the task, is removed once the result is committed
+    progress: Callable[[int, int], None] = lambda done, total: None  # global stages report steps done and in all
+    cpus: int = 1  # cores that this task may use
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A group of input files that one task reads. ``names`` are the stable names used in document ids."""
+
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+
+C = TypeVar("C", bound=StageConfig)
+
+
+class Stage(ABC, Generic[C]):
+    """Common part of all kinds of stage. The class docstring's first line is its help text."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it whenever the output for the same input changes
+    config_type: ClassVar[type[StageConfig]] = StageConfig
+    produces: ClassVar[str] = "documents"  # kind of artifact
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    def setup(self, context: Context) -> None:
+        """Load models and tables; called once per process before the first batch."""
+
+    def note(self) -> str | None:
+        """A sentence that the run must tell its user about this configuration (e.g. "off: no endpoint given")."""
+        return None
+
+
+class Source(Stage[C]):
+    """Reads files into documents."""
+
+    provides: ClassVar[tuple[str, ...]] = ("text",)
+
+    @abstractmethod
+    def splits(self) -> list[Split]:
+        """List the input, in a stable order.
+
+        Raises:
+            InputError: nothing matches; the message names the pattern.
+        """
+
+    @abstractmethod
+    def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
+        """Yield batches (a few hundred documents). ``source`` is the name that the recipe gives these documents.
+
+        A file that cannot be read, in whole or from some point on, is a ``failed`` removal, not an exception.
+        """
+
+
+class Map(Stage[C]):
+    """Looks at one document at a time."""
+
+    requires: ClassVar[tuple[str, ...]] = ("text",)
+    provides: ClassVar[tuple[str, ...]] = ()
+    commits_output: ClassVar[bool] = False  # True: worth writing to disk, so that later changes do not repeat it
+
+    @abstractmethod
+    def process(self, batch: pa.Table) -> Outcome:
+        """Decide about each row of ``batch`` (DOCUMENT_SCHEMA plus measured columns)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a global stage reports: numbers for the report and, if it ends documents' way, their ledger."""
+
+    summary: dict[str, Any] = field(default_factory=dict)  # JSON; goes into the manifest, read by the report
+    counts: Mapping[str, Counts] = field(default_factory=dict)  # by source
+
+
+class Global(Stage[C]):
+    """Sees whole artifacts at once and writes files."""
+
+    accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
+    cpus: ClassVar[int] = 1
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
+        """Read ``inputs`` (by kind) and write files under ``out``, an empty folder that is committed as a whole."""
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """One node that a composite stage stands for. Names starting with "." are private to the composite."""
+
+    name: str  # "" for the artifact itself, ".signatures" for a private one
+    stage: str
+    options: Mapping[str, Any]
+    inputs: tuple[str, ...]  # artifact names, or private names of this composite
+    side: Mapping[str, str] = field(default_factory=dict)  # role -> private name
+
+
+class Composite(Stage[C]):
+    """A convenience of the recipe: one name for several stages."""
+
+    accepts: ClassVar[tuple[str, ...]] = ("documents",)
+
+    @abstractmethod
+    def expand(self, inputs: tuple[str, ...]) -> list[Expansion]:
+        """The nodes in any order; exactly one is named ""."""
+
+
+def documents(rows: Iterable[Mapping[str, Any]], extra: Sequence[pa.Field] = ()) -> pa.Table:
+    """Build a table with DOCUMENT_SCHEMA (plus ``extra`` columns) from dictionaries; absent keys become null."""
+    schema = pa.schema([*DOCUMENT_SCHEMA, *extra])
+    rows = list(rows)
+    return pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema}, schema=schema)
+
+
+def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str = "") -> Removal:
+    """The removal of one document, with the start of its text for the report."""
+    return Removal(
+        id=row["id"],
+        source=row["source"],
+        verdict=verdict,
+        reason=reason,
+        evidence=evidence,
+        excerpt=(row.get("text") or "")[:EXCERPT_CHARACTERS],
+        url=row.get("url") or "",
+        scores={name: value for name, value in row.items() if is_measured(name) and value is not None},
+    )
+
+
+def is_measured(column: str) -> bool:
+    """Whether a column holds what a stage measured, such as ``gopher_quality.words``."""
+    return "." in column
+
+
+EXCERPT_CHARACTERS = 600
+
+
+def decide(batch: pa.Table, verdicts: Sequence[tuple[Verdict, str, str] | None]) -> Outcome:
+    """Split ``batch`` by one verdict a row: None keeps it, else (verdict, reason, evidence)."""
+    kept = batch.filter(pa.array([verdict is None for verdict in verdicts], pa.bool_()))
+    ended = [i for i, verdict in enumerate(verdicts) if verdict is not None]
+    columns = [name for name in batch.column_names if name in ("id", "source", "text", "url") or is_measured(name)]
+    rows = batch.select(columns).take(pa.array(ended, pa.int64())).to_pylist()
+    return Outcome(
+        kept,
+        [removal(row, *verdicts[i]) for i, row in zip(ended, rows, strict=True)],  # type: ignore[misc]
+    )
+
+
+def with_columns(batch: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """``batch`` with these columns added, or replaced where the name is taken."""
+    for name, values in columns.items():
+        if name in batch.column_names:
+            batch = batch.set_column(batch.column_names.index(name), name, values)
+        else:
+            batch = batch.append_column(name, values)
+    return batch

@@ -1,0 +1,262 @@
+"""What one task does: read a part's input, run its stages, write the result, commit it. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.artifact import (
+    DOCUMENTS_FILE,
+    REMOVED_FILE,
+    Artifact,
+    ArtifactFolder,
+    File,
+    Part,
+    file_record,
+    read_tables,
+)
+from pipeline.errors import LedgerError, StageError
+from pipeline.ledger import Ledger
+from pipeline.progress import ProgressFile
+from pipeline.stage import Context, Global, Map, Outcome, Removal, Source, Split, Stage, StageConfig
+
+BATCH_ROWS = 256
+ROW_GROUP_BYTES = 16 << 20  # rows are buffered up to about this size before they are written
+
+REMOVED_SCHEMA = pa.schema(
+    [
+        (name, pa.string())
+        for name in ("id", "source", "step", "verdict", "reason", "evidence", "excerpt", "url", "scores")
+    ]
+)
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """A stage to run: all that a worker needs to build it."""
+
+    label: str
+    stage: type[Stage[Any]]
+    config: StageConfig
+    side: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """A part to make."""
+
+    run: Path
+    artifact: str
+    key: str
+    name: str
+    steps: tuple[StepSpec, ...]
+    seed: int
+    cpus: int = 1
+    split: Split | None = None  # input of a source
+    source: str = ""  # name of a source's documents
+    documents: Path | None = None  # input of a map: the documents file of an upstream part
+    artifacts: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)  # input of a global stage, by kind
+
+
+def run_part(spec: PartSpec) -> Part:
+    """Make and commit one part.
+
+    Raises:
+        SluiceError: an error for the user, with the part's name. Anything else is a bug of a stage.
+    """
+    started, cpu_started = time.monotonic(), time.process_time()
+    folder = ArtifactFolder(spec.run, spec.artifact)
+    attempt = folder.new_attempt(spec.key)
+    try:
+        with storage.explained_disk_errors(attempt):
+            if spec.artifacts:
+                ledger, summary, files = _run_global(spec, folder, attempt)
+            else:
+                ledger, summary, files = _run_documents(spec, attempt)
+        part = Part(
+            key=spec.key,
+            name=spec.name,
+            folder=attempt.relative_to(folder.folder).as_posix(),
+            files=tuple(files),
+            ledger=ledger,
+            summary=summary,
+            seconds=time.monotonic() - started,
+            cpu_seconds=time.process_time() - cpu_started,
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+        return folder.commit(part)
+    except BaseException:
+        shutil.rmtree(attempt, ignore_errors=True)
+        raise
+
+
+def _run_global(spec: PartSpec, folder: ArtifactFolder, attempt: Path) -> tuple[Ledger, Mapping[str, Any], list[File]]:
+    (step,) = spec.steps
+    stage = step.stage(step.config)
+    assert isinstance(stage, Global)
+    report = ProgressFile(spec.run, spec.artifact).report
+    context = Context(spec.seed, step.side, folder.work(spec.key), report, spec.cpus)
+    stage.setup(context)
+    result = stage.run(spec.artifacts, attempt, context)
+    ledger = Ledger()
+    ledger.steps[step.label] = dict(result.counts)
+    ledger.check(spec.artifact)
+    files = [file_record(attempt, path) for path in sorted(attempt.rglob("*")) if path.is_file()]
+    return ledger, result.summary, files
+
+
+def _run_documents(spec: PartSpec, attempt: Path) -> tuple[Ledger, Mapping[str, Any], list[File]]:
+    ledger = Ledger()
+    for step in spec.steps:
+        ledger.steps[step.label] = {}
+    kept = PartWriter(attempt / DOCUMENTS_FILE)
+    removed = PartWriter(attempt / REMOVED_FILE)
+    with kept, removed:
+        for table in _batches(spec, ledger, removed):
+            kept.write(table)
+    ledger.check(f"{spec.artifact}, part {spec.name}")
+    files = [file_record(attempt, w.path, w.rows) for w in (kept, removed) if w.rows]
+    return ledger, {}, files
+
+
+def _batches(spec: PartSpec, ledger: Ledger, removed: PartWriter) -> Iterator[pa.Table]:
+    stages = [_ready_stage(step, spec) for step in spec.steps]
+    for table in _input_batches(spec, stages, ledger, removed):
+        for step, stage in zip(spec.steps, stages, strict=True):
+            if isinstance(stage, Map) and table.num_rows:
+                outcome = stage.process(table)
+                _check_ids(spec, step, table, outcome)
+                _count(ledger, step.label, table, outcome)
+                _write_removed(removed, step.label, outcome.removed)
+                table = outcome.kept
+        if table.num_rows:
+            yield table
+
+
+def _input_batches(
+    spec: PartSpec, stages: Sequence[Stage[Any]], ledger: Ledger, removed: PartWriter
+) -> Iterator[pa.Table]:
+    first = stages[0]
+    if isinstance(first, Source):
+        assert spec.split is not None
+        for outcome in first.read(spec.split, spec.source, Context(spec.seed, cpus=spec.cpus)):
+            _count(ledger, spec.steps[0].label, None, outcome)
+            _write_removed(removed, spec.steps[0].label, outcome.removed)
+            yield outcome.kept
+    elif spec.documents is not None:
+        yield from read_tables(spec.documents, rows=BATCH_ROWS)
+
+
+_stages: dict[tuple[type, str, str], Stage[Any]] = {}  # ready stages of this process: models are loaded once
+
+
+def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
+    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())))
+    if key not in _stages:
+        stage = step.stage(step.config)
+        stage.setup(Context(spec.seed, step.side, cpus=spec.cpus))
+        _stages[key] = stage
+    return _stages[key]
+
+
+def _check_ids(spec: PartSpec, step: StepSpec, batch: pa.Table, outcome: Outcome) -> None:
+    """Counts could agree while one document is lost and another doubled; ids cannot."""
+    before = Counter(batch.column("id").to_pylist())
+    after = Counter(outcome.kept.column("id").to_pylist())
+    after.update(r.id for r in outcome.removed)
+    lost, extra = before - after, after - before
+    if lost or extra.total() != sum(outcome.created.values()):
+        examples = ", ".join(sorted(lost or extra)[:3])
+        raise LedgerError(
+            f"{spec.artifact}, part {spec.name}: stage {step.label} lost {lost.total()} documents and returned "
+            f"{extra.total()} new ones where it reports {sum(outcome.created.values())} created (for example "
+            f"{examples}). This is a bug of the stage; nothing of this part was committed"
+        )
+
+
+def _count(ledger: Ledger, label: str, batch: pa.Table | None, outcome: Outcome) -> None:
+    if batch is not None:
+        for source, n in _by_source(batch):
+            ledger.counts(label, source).received += n
+    for source, n in outcome.created.items():
+        ledger.counts(label, source).created += n
+    for source, n in _by_source(outcome.kept):
+        ledger.counts(label, source).kept += n
+    for r in outcome.removed:
+        counts = ledger.counts(label, r.source)
+        (counts.dropped if r.verdict == "dropped" else counts.failed)[r.reason] += 1
+
+
+def _by_source(table: pa.Table) -> list[tuple[str, int]]:
+    return sorted(Counter(table.column("source").to_pylist()).items()) if table.num_rows else []
+
+
+def _write_removed(writer: PartWriter, label: str, removed: Sequence[Removal]) -> None:
+    if removed:
+        rows = [
+            (r.id, r.source, label, r.verdict, r.reason, r.evidence, r.excerpt, r.url, json.dumps(dict(r.scores)))
+            for r in removed
+        ]
+        writer.write(pa.table(list(map(list, zip(*rows, strict=True))), schema=REMOVED_SCHEMA))
+
+
+class PartWriter:
+    """Writes tables to one Parquet file in row groups of a useful size; writes no file if there are no rows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._buffer: list[pa.Table] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows.
+
+        Raises:
+            StageError: the columns differ from those of earlier rows.
+        """
+        self._schema = self._schema or table.schema
+        if table.schema != self._schema:
+            raise StageError(
+                f"{self.path.name}: a stage returned batches with different columns: "
+                f"{_difference(self._schema, table.schema)}"
+            )
+        self.rows += table.num_rows
+        self._buffer.append(table)
+        if sum(t.nbytes for t in self._buffer) >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self.path, self._schema, compression="zstd", compression_level=3, use_dictionary=["source"]
+            )
+        table = pa.concat_tables(self._buffer)
+        self._writer.write_table(table, row_group_size=table.num_rows)
+        self._buffer = []
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._buffer:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _difference(a: pa.Schema, b: pa.Schema) -> str:
+    fields = set(map(str, a)) ^ set(map(str, b))
+    return ", ".join(sorted(fields)) or "their order"

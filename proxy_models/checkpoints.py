@@ -1,0 +1,75 @@
+"""Checkpoints of one run in one folder: written whole or not at all, and read only if undamaged.
+
+A file is the sha256 of its payload in hex, a newline, and the payload (torch.save).
+"""
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class CheckpointError(Exception):
+    """A folder whose checkpoints cannot be continued. The message names it and says what to do."""
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """sha256 of the parts as JSON: what a run must have in common with a checkpoint to continue it."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The newest `keep` checkpoints in `folder`, all of the run that `fingerprint` names."""
+
+    folder: Path
+    fingerprint: str
+    keep: int = 2
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write the checkpoint of a step, then delete all but the newest `keep`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        payload = io.BytesIO()
+        torch.save({"fingerprint": self.fingerprint, "step": step, "state": state}, payload)
+        path = self.folder / f"step-{step:010d}.checkpoint"
+        # One name for all steps, so that what a killed write left is overwritten.
+        temporary = self.folder / "checkpoint.writing"
+        with temporary.open("wb") as file:
+            file.write(hashlib.sha256(payload.getbuffer()).hexdigest().encode() + b"\n")
+            file.write(payload.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        for old in self._paths()[: -self.keep]:
+            old.unlink()
+        return path
+
+    def latest(self) -> tuple[int, dict[str, Any] | None, list[str]]:
+        """Step and state of the newest undamaged checkpoint, and a message for each damaged one passed over.
+
+        Without a checkpoint, 0 and None. Raises CheckpointError if they are of another run, or all damaged.
+        """
+        messages = []
+        for path in reversed(self._paths()):
+            digest, _, payload = path.read_bytes().partition(b"\n")
+            if hashlib.sha256(payload).hexdigest().encode() != digest:
+                messages.append(f"{path} is damaged (its sha256 does not match); the one before it is used")
+                continue
+            checkpoint = torch.load(io.BytesIO(payload), weights_only=True)
+            if checkpoint["fingerprint"] != self.fingerprint:
+                raise CheckpointError(
+                    f"{path} is of a run with another configuration, mixture or tokens; "
+                    f"restore those to continue it, or delete {self.folder} to start anew"
+                )
+            return checkpoint["step"], checkpoint["state"], messages
+        if messages:
+            raise CheckpointError(f"every checkpoint in {self.folder} is damaged; delete it to start anew")
+        return 0, None, messages
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.checkpoint"))

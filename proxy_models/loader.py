@@ -1,0 +1,228 @@
+"""Which sequence is trained on when: a pure function of the slot number.
+
+A run of N slots draws sequences from S sources. Slot -> (source, draw, epoch, sequence):
+
+  totals     draws n_d of each source d by largest remainder, so they sum to N exactly
+  placement  draw j of source d stands at (j + 1/2) / n_d of the run; slots are the draws in order of place,
+             so each prefix of the run holds its share of each source to within the number of sources
+  epoch      draw j is in epoch j // (sequences of d); each epoch is a new Feistel permutation of the
+             sequences, so no order is stored and any epoch is reached at once
+
+Any block of slots is computed without the slots before it: resume is one integer, and any number of readers
+can share a run. A source's text is one concatenation cut every `context` tokens; see
+TokenBody.sequence_count.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy_models.shards import TokenBody
+
+Integers = NDArray[np.int64]
+
+# 4 rounds make a pseudorandom permutation of a large range (Luby and Rackoff 1988); a small range needs more.
+FEISTEL_ROUNDS = 8
+# The order then costs a few calls for each run every 64 steps, not every step.
+STEPS_PLANNED_AT_ONCE = 64
+
+SUBSET_KEY = 0x51CE  # which sequences a cut source keeps is the same for every seed
+
+
+class MixtureError(Exception):
+    """A mixture that the tokens cannot serve. The message says how long a run they can."""
+
+
+class Draws(NamedTuple):
+    """What a block of slots reads; each int64 [slots]."""
+
+    source: Integers
+    draw: Integers
+    epoch: Integers
+    sequence: Integers
+
+
+def draw_totals(ratios: Sequence[float], slots: int) -> Integers:
+    """Draws of each source by largest remainder: int64 [S], in sum `slots`, each within 1 of its share."""
+    weights = np.asarray(ratios, dtype=np.float64)
+    if weights.ndim != 1 or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() <= 0:
+        raise MixtureError(f"mixture ratios must be finite, none negative, and not all zero: {list(ratios)}")
+    shares = weights / weights.sum() * slots
+    totals = np.floor(shares).astype(np.int64)
+    # Stable sort: of equal remainders the earlier source wins.
+    neediest = np.argsort(totals - shares, kind="stable")
+    totals[neediest[: slots - totals.sum()]] += 1
+    return totals
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of one run.
+
+    ratios: share of each source, [S], any positive sum. available: sequences of each source, [S].
+    max_epochs: how often a source may be read through; None for no limit.
+    max_sequences: sequences each source is cut to, [S], so that a short proxy repeats a source as often as
+    the long run it stands for; the cut keeps the same sequences for every seed, and a smaller cut keeps
+    some of a larger one.
+
+    Raises MixtureError before anything is read if a source would have to be read more often than max_epochs.
+    """
+
+    ratios: tuple[float, ...]
+    available: tuple[int, ...]
+    slots: int
+    seed: int
+    max_epochs: float | None = None
+    max_sequences: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.ratios) != len(self.available):
+            raise MixtureError(f"{len(self.ratios)} ratios for {len(self.available)} sources")
+        if self.max_sequences is not None and len(self.max_sequences) != len(self.available):
+            raise MixtureError(f"{len(self.max_sequences)} cuts for {len(self.available)} sources")
+        if self.slots < 1:
+            raise MixtureError(f"a run needs at least 1 slot, not {self.slots}")
+        epochs = np.inf if self.max_epochs is None else self.max_epochs
+        limits = np.where(self.sequences > 0, np.floor(epochs * np.maximum(self.sequences, 1)), 0)
+        over = np.flatnonzero(self.totals > limits)
+        if len(over):
+            shares = np.asarray(self.ratios) / np.sum(self.ratios)
+            # N * share <= limit for every source, hence also its rounding up: the totals of N slots fit.
+            with np.errstate(over="ignore"):
+                feasible = int(np.floor(np.min(limits[shares > 0] / shares[shares > 0])))
+            needs = "; ".join(f"source {d} needs {self.totals[d]} draws of {self.sequences[d]} sequences" for d in over)
+            raise MixtureError(
+                f"{self.slots} slots under max_epochs {self.max_epochs} cannot be served: {needs}. "
+                f"The largest feasible run of this mixture has {feasible} slots"
+            )
+
+    @cached_property
+    def sequences(self) -> Integers:
+        """Sequences of each source after the cut: int64 [S]."""
+        available = np.asarray(self.available, dtype=np.int64)
+        if self.max_sequences is None:
+            return available
+        return np.minimum(available, np.asarray(self.max_sequences, dtype=np.int64))
+
+    @cached_property
+    def totals(self) -> Integers:
+        """Draws of each source in the whole run: int64 [S]."""
+        return draw_totals(self.ratios, self.slots)
+
+    def block(self, first: int, last: int) -> Draws:
+        """What slots first..last-1 read. Cost grows with the block, not with `first`."""
+        if not 0 <= first <= last <= self.slots:
+            raise IndexError(f"slots {first}..{last} of a run of {self.slots}")
+        source, draw = self._placed(first, last)
+        sequence = np.empty_like(draw)
+        epoch = np.empty_like(draw)
+        for d in np.unique(source):
+            here = source == d
+            epoch[here], within = np.divmod(draw[here], self.sequences[d])
+            shuffled = permuted(within, int(self.sequences[d]), _keys(self.seed, int(d), epoch[here]))
+            if self.sequences[d] < self.available[d]:
+                keys = _keys(SUBSET_KEY, int(d), np.zeros_like(shuffled))
+                shuffled = permuted(shuffled, self.available[d], keys)
+            sequence[here] = shuffled
+        return Draws(source, draw, epoch, sequence)
+
+    def _placed(self, first: int, last: int) -> tuple[Integers, Integers]:
+        """Source and draw of each slot in first..last-1.
+
+        Of source d, n_d * x draws stand before place x, to within 1/2; of all S together N * x, to within
+        S/2. So the draws between places (first - S) / N and (last + S) / N are sure to contain the block.
+        """
+        margin = len(self.totals)
+        begin = self._draws_before((first - margin) / self.slots)
+        end = self._draws_before((last + margin) / self.slots)
+        source = np.repeat(np.arange(margin), end - begin)
+        draw = np.arange(len(source)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
+        draw += begin[source]
+        in_order = np.lexsort((source, self._place(source, draw)))[first - begin.sum() : last - begin.sum()]
+        return source[in_order], draw[in_order]
+
+    def _place(self, source: Integers, draw: Integers) -> NDArray[np.float64]:
+        return (draw + 0.5) / self.totals[source]
+
+    def _draws_before(self, place: float) -> Integers:
+        """How many draws of each source stand before `place`: int64 [S]."""
+        totals = self.totals
+        sources = np.arange(len(totals))
+        count = np.clip(np.ceil(totals * place - 0.5), 0, totals).astype(np.int64)
+        # The product above and the quotient in _place round apart by an ulp; the quotient decides.
+        with np.errstate(divide="ignore"):
+            count -= (count > 0) & (self._place(sources, count - 1) >= place)
+            count += (count < totals) & (self._place(sources, count) < place)
+        return count
+
+
+def permuted(values: Integers, size: int, keys: NDArray[np.uint64]) -> Integers:
+    """A keyed permutation of 0..size-1 at each of `values`, by a Feistel network with cycle walking.
+
+    values: int64 [n] in 0..size-1. keys: uint64 [n]; values with equal keys share one permutation.
+    The network permutes 0..4^h-1, the smallest such range that holds `size`; a value that leaves 0..size-1
+    is sent through again until it is back (Black and Rogaway 2002), under 4 passes on average.
+    """
+    half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    permuted_values = values.astype(np.uint64)
+    outside = np.arange(len(values))
+    while len(outside):
+        walking = permuted_values[outside]
+        left, right = walking >> half, walking & mask
+        for turn in range(FEISTEL_ROUNDS):
+            left, right = right, left ^ (_mixed(right ^ _mixed(keys[outside] + np.uint64(turn))) & mask)
+        permuted_values[outside] = (left << half) | right
+        outside = outside[permuted_values[outside] >= size]
+    return permuted_values.astype(np.int64)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014); uint64 arithmetic wraps by design."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _keys(seed: int, source: int, epoch: Integers) -> NDArray[np.uint64]:
+    """One key for each epoch of a source: uint64 [n]."""
+    key = np.full(len(epoch), seed % 2**64, dtype=np.uint64)
+    for part in (np.full(len(epoch), source, dtype=np.uint64), epoch.astype(np.uint64)):
+        key = _mixed(_mixed(key) ^ part)
+    return key
+
+
+def read_sequences(bodies: Sequence[TokenBody], source: Integers, sequence: Integers, context: int) -> Integers:
+    """The tokens of each draw: int64 [n, context + 1]; inputs are [:, :-1], targets [:, 1:].
+
+    bodies: one for each source. source, sequence: int64 [n], as Order.block returns them.
+    """
+    rows = np.empty((len(source), context + 1), dtype=np.int64)
+    for d in np.unique(source):
+        here = np.flatnonzero(source == d)
+        rows[here] = bodies[d].gather(sequence[here] * context, context + 1)
+    return rows
+
+
+def read_batches(
+    bodies: Sequence[TokenBody], orders: Sequence[Order], batch: int, context: int, first_step: int
+) -> Iterator[tuple[int, Integers]]:
+    """Step and what each of K runs reads at it, int64 [K, batch, context + 1], from first_step to the end.
+
+    bodies: one for each source. orders: one for each run, all of the same length, a whole number of batches.
+    """
+    steps = orders[0].slots // batch
+    for planned in range(first_step, steps, STEPS_PLANNED_AT_ONCE):
+        last = min(planned + STEPS_PLANNED_AT_ONCE, steps)
+        draws = [order.block(planned * batch, last * batch) for order in orders]
+        source = np.stack([d.source for d in draws])  # [K, planned steps * batch]
+        sequence = np.stack([d.sequence for d in draws])
+        for step in range(planned, last):
+            now = slice((step - planned) * batch, (step - planned + 1) * batch)
+            rows = read_sequences(bodies, source[:, now].ravel(), sequence[:, now].ravel(), context)
+            yield step, rows.reshape(len(orders), batch, context + 1)

@@ -1,0 +1,28 @@
+"""Every stage that a recipe can name, and where it lives. Modules are imported on first use."""
+
+STAGES: dict[str, str] = {
+    "common_crawl": "stages.intake.common_crawl:CommonCrawl",
+    "html_files": "stages.intake.html_files:HtmlFiles",
+    "pdf": "stages.intake.pdf:Pdf",
+    "source_code": "stages.intake.source_code:SourceCode",
+    "json_lines": "stages.intake.json_lines:JsonLines",
+    "extract_html": "stages.extract.html:ExtractHtml",
+    "language": "stages.filters.language:Language",
+    "gopher_quality": "stages.filters.gopher:GopherQuality",
+    "quality": "stages.filters.classifier:Quality",
+    "quality_train": "stages.filters.classifier:TrainQuality",
+    "quality_score": "stages.filters.classifier:ScoreQuality",
+    "dedup": "stages.dedup.stage:Dedup",
+    "dedup_signatures": "stages.dedup.signatures:Signatures",
+    "dedup_clusters": "stages.dedup.clusters:Clusters",
+    "dedup_remove": "stages.dedup.remove:RemoveDuplicates",
+    "rephrase": "stages.rephrase.stage:Rephrase",
+    "tokenize": "stages.tokenize.stage:Tokenize",
+    "train_tokenizer": "stages.tokenize.tokenizer:TrainTokenizer",
+    "encode": "stages.tokenize.tokenizer:Encode",
+    "token_shards": "stages.tokenize.shards:TokenShards",
+    "mix": "stages.training.mix:Mix",
+    "proxy_swarm": "stages.training.swarm:ProxySwarm",
+    "optimize_mix": "stages.training.mix:OptimizeMix",
+    "pretrain": "stages.training.pretrain:Pretrain",
+}

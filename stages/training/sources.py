@@ -1,0 +1,26 @@
+"""What the training stages need to know of token shards, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.artifact import Artifact, digest_of
+
+
+def shards_of(inputs: Mapping[str, Sequence[Artifact]]) -> Mapping[str, Any]:
+    """Per source, what the token shards hold: {"train": {"tokens": ..., "files": [...]}, "held_out": ...}."""
+    sources: Mapping[str, Any] = inputs["tokens"][0].summary["sources"]
+    return sources
+
+
+def train_tokens(sources: Mapping[str, Any]) -> dict[str, int]:
+    """Unique training tokens by source."""
+    return {name: int(parts["train"]["tokens"]) for name, parts in sources.items()}
+
+
+def source_fingerprints(sources: Mapping[str, Any]) -> dict[str, str]:
+    """By source, a digest of its training tokens: it changes when the data changes."""
+    return {
+        name: digest_of([file["sha256"] for file in parts["train"]["files"]])[:16] for name, parts in sources.items()
+    }

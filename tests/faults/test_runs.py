@@ -1,0 +1,192 @@
+"""Runs on a Ray cluster of two raylets: what is kept, what is told, and what a fault costs."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Sluice
+
+PARTS = 4
+
+
+def write_recipe(
+    folder: Path, chain: str, texts: Sequence[str] = ("a short one", "two words", "three more words here")
+) -> Path:
+    """A recipe over PARTS files of texts; part 2 also has the document 'poison'."""
+    for i in range(PARTS):
+        lines = [json.dumps({"text": f"{text}{'' if text == 'two words' else f' of file {i}'}"}) for text in texts]
+        if i == 2:
+            lines.append(json.dumps({"text": "poison"}))
+        (folder / f"docs-{i}.jsonl").write_text("\n".join(lines) + "\n")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        "name: faults\nartifacts:\n  docs: {stage: json_lines, files: docs-*.jsonl}\n"
+        f"  kept: {{from: docs, chain: [{chain}]}}\n"
+    )
+    return recipe
+
+
+def documents(run: Path, artifact: str = "kept") -> list[tuple[str, str]]:
+    """Id and text of all committed documents of an artifact, sorted."""
+    state = json.loads((run / "run.json").read_text())
+    manifest = json.loads((run / f"artifacts/{artifact}/manifests/{state['artifacts'][artifact]}.json").read_text())
+    rows = []
+    for part in manifest["parts"]:
+        for file in part["files"]:
+            if file["path"] == "documents.parquet":
+                table = pq.read_table(run / "artifacts" / artifact / part["folder"] / file["path"])
+                rows += zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)
+    return sorted(rows)
+
+
+def leftovers(run: Path) -> list[str]:
+    """Files of attempts that no commit record names."""
+    named = set()
+    for commit in run.glob("artifacts/*/commits/*.json"):
+        part = json.loads(commit.read_text())
+        named.add(commit.parent.parent / part["folder"])
+    return [str(folder) for folder in run.glob("artifacts/*/data/*") if folder not in named]
+
+
+def test_a_run_keeps_drops_and_accounts(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    output = sluice.run(recipe)
+    assert "done in" in output
+    kept = documents(tmp_path / "run")
+    assert len(kept) == 2 * PARTS
+    assert {text.split(" of file")[0] for _, text in kept} == {"a short one", "three more words here"}
+    story = sluice("explain", tmp_path / "run", kept[0][0])
+    assert "kept: kept" in story
+    dropped = f"docs/docs-1.jsonl@{len(json.dumps({'text': 'a short one of file 1'})) + 1}"
+    assert "kept: dropped: short (2 words < 3)" in sluice("explain", tmp_path / "run", dropped)
+    assert "faults: done, 1 of 1 artifacts" in sluice("status", tmp_path / "run")
+
+
+def test_a_finished_run_does_nothing_and_says_so_within_five_seconds(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    sluice.run(recipe)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    started = time.monotonic()
+    output = sluice("run", recipe, "--out", tmp_path / "run")  # no address: it must not even start Ray
+    assert time.monotonic() - started < 5
+    assert "is complete" in output
+    assert "nothing was run" in output
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_a_changed_option_makes_new_parts_and_keeps_the_old(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, "gopher_quality: {min_words: 1, max_words: 3}")
+    sluice.run(recipe)
+    commits = set((tmp_path / "run").glob("artifacts/kept/commits/*"))
+    sluice.run(recipe, "--set", "kept.chain=[gopher_quality: {min_words: 2, max_words: 9}]")
+    assert commits < set((tmp_path / "run").glob("artifacts/kept/commits/*"))
+    assert "nothing was run" not in sluice.run(recipe)  # another configuration than the last run's
+    assert len(set((tmp_path / "run").glob("artifacts/kept/commits/*"))) == 2 * PARTS
+
+
+def test_one_more_file_costs_one_more_part(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    sluice.run(recipe)
+    before = len(list((tmp_path / "run").glob("artifacts/kept/commits/*")))
+    (tmp_path / "docs-9.jsonl").write_text('{"text": "one more document"}\n')
+    output = sluice.run(recipe)
+    assert f"{PARTS} of {PARTS + 1} parts are there already" in output
+    assert len(list((tmp_path / "run").glob("artifacts/kept/commits/*"))) == before + 1
+
+
+@pytest.mark.parametrize("stage", ["LosesOne", "DoublesOne"])
+def test_a_stage_that_breaks_the_ledger_fails_the_run(tmp_path: Path, sluice: Sluice, stage: str) -> None:
+    recipe = write_recipe(tmp_path, f'"tests.faults.stages:{stage}"')
+    output = sluice.run(recipe, status=1)
+    assert "lost" in output
+    assert "nothing of this part was committed" in output
+    assert not list((tmp_path / "run").glob("artifacts/kept/commits/*"))
+    assert leftovers(tmp_path / "run") == []
+
+
+def test_a_ledger_tampered_with_on_storage_fails_the_run(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    recipe.write_text(
+        recipe.read_text()
+        + "  last: {from: kept, chain: [gopher_quality]}\n  also: {from: kept, chain: [gopher_quality]}\n"
+    )
+    sluice.run(recipe)
+    state = json.loads((tmp_path / "run/run.json").read_text())
+    (manifest,) = (tmp_path / "run/artifacts/kept/manifests").iterdir()
+    contents = json.loads(manifest.read_text())
+    contents["parts"][0]["ledger"]["kept"]["docs"]["kept"] += 1
+    manifest.write_text(json.dumps(contents))
+    for name in ("last", "also"):
+        (tmp_path / f"run/artifacts/{name}/manifests/{state['artifacts'][name]}.json").unlink()
+    output = sluice.run(recipe, status=1)
+    assert "kept kept 9 documents but" in output
+
+
+def test_a_killed_worker_costs_nothing(tmp_path: Path, sluice: Sluice) -> None:
+    marker = tmp_path / "killed"
+    recipe = write_recipe(tmp_path, f'"tests.faults.stages:KillsItsWorkerOnce": {{marker: {marker}}}')
+    sluice.run(recipe)
+    assert marker.exists()
+    assert len(documents(tmp_path / "run")) == 3 * PARTS + 1
+
+
+def test_a_document_that_always_kills_its_worker_ends_the_run_with_its_part_named(
+    tmp_path: Path, sluice: Sluice
+) -> None:
+    recipe = write_recipe(tmp_path, f'"tests.faults.stages:AlwaysKillsItsWorker": {{marker: {tmp_path}/none}}')
+    output = sluice.run(recipe, status=3)
+    assert "part docs-2.jsonl: its worker process died 3 times" in output
+
+
+def test_a_bug_of_a_stage_is_told_in_a_sentence_with_the_traceback_in_a_file(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:HasABug"')
+    output = sluice.run(recipe, status=1)
+    assert "ZeroDivisionError: one over nothing" in output
+    assert "Traceback" in (tmp_path / "run/error.log").read_text()
+
+
+def test_a_bad_input_is_a_ledger_row_and_the_others_go_on(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    (tmp_path / "docs-1.jsonl").write_bytes(b"\x1f\x8b\x08broken gzip")
+    output = sluice.run(recipe)
+    assert "warning: kept, docs-1.jsonl: could not be read or processed: 1 " in output
+    assert len(documents(tmp_path / "run")) == 2 * (PARTS - 1)
+
+
+def test_on_failed_stop_stops(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    (tmp_path / "docs-1.jsonl").write_bytes(b"\x1f\x8b\x08broken gzip")
+    output = sluice.run(recipe, "--set", "on_failed=stop", status=1)
+    assert "The recipe says on_failed: stop" in output
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, sluice: Sluice) -> None:
+    marker = tmp_path / "go"
+    recipe = write_recipe(tmp_path, f'"tests.faults.stages:WaitsForTheMarker": {{marker: {marker}}}')
+    command = sluice.command("run", recipe, "--out", tmp_path / "run", "--address", sluice.address)
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "run").glob("artifacts/kept/commits/*"))) < PARTS - 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("artifacts/kept/commits/*")}
+    marker.touch()
+    assert f"{PARTS - 1} of {PARTS} parts are there already" in sluice.run(recipe)
+    after = {path: path.read_bytes() for path in (tmp_path / "run").glob("artifacts/kept/commits/*")}
+    assert before.items() < after.items()
+    assert len(documents(tmp_path / "run")) == 3 * PARTS + 1
+
+
+def test_an_unreachable_cluster_is_told_without_a_traceback(tmp_path: Path, sluice_alone: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    output = sluice_alone("run", recipe, "--out", tmp_path / "run", "--address", "127.0.0.1:1", status=3)
+    assert "cannot reach Ray at 127.0.0.1:1" in output

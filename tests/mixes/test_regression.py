@@ -1,0 +1,210 @@
+"""Fits of loss on ratios, and the evidence for them."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mixes.design import design
+from mixes.gaussian_process import GaussianProcess, fit_kernel
+from mixes.power_law import fit_power_law
+from mixes.regression import BadRunsError, Fit, cross_validate, fit, rank_correlation
+from tests.mixes.worlds import METRICS, NATURAL, NOISE, measured_losses, true_losses
+
+
+@pytest.fixture(scope="module")
+def runs():
+    mixtures = design(NATURAL, 32, 0)
+    return mixtures, measured_losses(mixtures, 0)
+
+
+@pytest.fixture(scope="module")
+def fitted(runs):
+    return fit(*runs, METRICS, seed=0)
+
+
+@pytest.fixture(scope="module")
+def evidence(runs):
+    return cross_validate(*runs, METRICS, seed=0)
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    return np.random.default_rng(9).dirichlet(np.ones(4), 500)
+
+
+@pytest.fixture(scope="module")
+def regmix(shared_data):
+    """RegMix's 512 proxies of 1M parameters: ratios [512, 17], losses [512, 13], metric names."""
+
+    def table(name):
+        with open(shared_data / "mixing" / "regmix" / name, newline="") as file:
+            header, *rows = csv.reader(file)
+        return header[1:], {row[0]: np.array(row[1:], dtype=float) for row in rows}
+
+    _, ratios = table("train_mixture_1m.csv")
+    metrics, losses = table("train_pile_loss_1m.csv")
+    mixtures = np.stack([ratios[run] / ratios[run].sum() for run in losses])
+    return mixtures, np.stack(list(losses.values())), metrics
+
+
+def test_64_regmix_runs_rank_the_other_448_and_beat_the_linear_baseline(regmix):
+    mixtures, losses, metrics = regmix
+    column = losses[:, [next(i for i, name in enumerate(metrics) if "cc" in name)]]
+    chosen = np.random.default_rng(0).permutation(len(mixtures))[:64]
+    rest = np.setdiff1d(np.arange(len(mixtures)), chosen)
+    predicted, _ = fit(mixtures[chosen], column[chosen], ["pile_cc"], seed=0).predict(mixtures[rest])
+    linear = mixtures[rest] @ np.linalg.lstsq(mixtures[chosen], column[chosen], rcond=None)[0]
+    blend_rank = rank_correlation(predicted, column[rest])[0]
+    linear_rank = rank_correlation(linear, column[rest])[0]
+    assert blend_rank >= 0.97
+    assert blend_rank > linear_rank + 0.05
+    assert np.sqrt(((predicted - column[rest]) ** 2).mean()) < 0.7 * np.sqrt(((linear - column[rest]) ** 2).mean())
+
+
+def test_predictions_away_from_the_runs_are_near_the_truth_and_their_sd_says_how_near(fitted, elsewhere):
+    mean, deviation = fitted.predict(elsewhere)
+    truth = true_losses(elsewhere)
+    error = mean - truth
+    assert (np.sqrt((error**2).mean(axis=0)) < 0.15 * truth.std(axis=0)).all()
+    # A well-measured standard deviation holds about 68 % of the errors.
+    assert 0.4 < (np.abs(error) < deviation).mean() < 0.95
+
+
+def test_sd_grows_away_from_the_runs(fitted, runs):
+    _, at_runs = fitted.predict(runs[0])
+    _, at_vertices = fitted.predict(np.eye(4))
+    assert (at_vertices.mean(axis=0) > at_runs.mean(axis=0)).all()
+
+
+def test_fit_survives_json_to_the_last_bit(fitted, elsewhere):
+    restored = Fit.from_json(fitted.to_json())
+    for before, after in zip(fitted.predict(elsewhere), restored.predict(elsewhere), strict=True):
+        assert before.tobytes() == after.tobytes()
+    assert restored.to_json() == fitted.to_json()
+
+
+def test_json_of_another_format_is_refused(fitted):
+    plain = json.loads(fitted.to_json())
+    plain["format"] = 0
+    with pytest.raises(ValueError, match="fit the runs again"):
+        Fit.from_json(json.dumps(plain))
+
+
+def test_order_of_the_runs_changes_nothing(runs, fitted, evidence, elsewhere):
+    mixtures, losses = runs
+    order = np.random.default_rng(1).permutation(len(mixtures))
+    shuffled = fit(mixtures[order], losses[order], METRICS, seed=0)
+    assert np.abs(shuffled.predict(elsewhere)[0] - fitted.predict(elsewhere)[0]).max() <= 1e-8
+    left_out = cross_validate(mixtures[order], losses[order], METRICS, seed=0).left_out["blend"]
+    assert np.abs(left_out - evidence.left_out["blend"][order]).max() <= 1e-8
+
+
+def test_a_left_out_run_cannot_influence_its_own_prediction(runs, evidence):
+    # Row 5 is moved by far more than the noise: its fold is predicted as before, others' predictions move.
+    mixtures, losses = runs
+    moved = losses.copy()
+    moved[5] += 0.5
+    changed = cross_validate(mixtures, moved, METRICS, seed=0)
+    for family in ("gp", "power_law", "blend", "linear"):
+        assert np.allclose(changed.left_out[family][5], evidence.left_out[family][5], atol=1e-12)
+        assert not np.allclose(changed.left_out[family], evidence.left_out[family], atol=1e-3)
+
+
+def test_repeats_of_a_mixture_share_a_fold(runs, evidence):
+    # If one repeat of the natural mix were in the training folds of another, their predictions would differ.
+    natural_rows = np.isclose(runs[0], NATURAL).all(axis=1)
+    assert natural_rows.sum() == 3
+    assert np.ptp(evidence.left_out["gp"][natural_rows], axis=0).max() < 1e-12
+
+
+def test_evidence_ranks_the_blend_above_linear_and_measures_the_noise(evidence):
+    assert (evidence.spearman["blend"] > 0.9).all()
+    assert (evidence.rmse["blend"] < evidence.rmse["linear"]).all()
+    # Three repeats give each metric's noise with 2 degrees of freedom: only its size can be expected.
+    assert evidence.noise is not None
+    assert 0.3 * NOISE < np.sqrt((evidence.noise**2).mean()) < 2 * NOISE
+
+
+def test_noise_is_unknown_without_repeats(runs):
+    mixtures, losses = runs
+    assert cross_validate(mixtures[:-2], losses[:-2], METRICS, seed=0).noise is None
+
+
+def test_cross_validation_of_32_runs_takes_seconds():
+    rng = np.random.default_rng(0)
+    mixtures = design(NATURAL, 32, 0)
+    losses = rng.normal(size=(32, 4)) * 0.01 + 1.0 / (0.1 + mixtures)
+    started = time.process_time()
+    cross_validate(mixtures, losses, list("abcd"), seed=0)
+    assert time.process_time() - started < 10.0
+
+
+def test_law_recovers_a_law(elsewhere):
+    # Losses of a power law without noise: only the weak prior of the fit keeps it off them.
+    losses = 0.5 + (0.1 + elsewhere @ np.array([2.0, 1.0, 0.5, 0.1])) ** -0.4
+    law = fit_power_law(elsewhere[:30], losses[:30])
+    assert np.sqrt(((law.predict(elsewhere) - losses) ** 2).mean()) < 0.05 * losses.std()
+
+
+def test_slopes_of_both_families_are_those_of_finite_differences(runs):
+    mixtures, losses = runs
+    process = GaussianProcess(fit_kernel(mixtures, losses[:, 0], np.random.default_rng(0)), mixtures, losses[:, 0])
+    law = fit_power_law(mixtures, losses[:, 0])
+    point, step = np.array([0.4, 0.3, 0.2, 0.1]), 1e-6
+    beside = np.concatenate([point + step * np.eye(4), point - step * np.eye(4)])
+
+    def numeric(values):
+        return (values[:4] - values[4:]) / (2 * step)
+
+    mean, variance = process.predict(beside)
+    assert np.allclose(process.gradient(point)[2], numeric(mean), rtol=1e-4, atol=1e-6)
+    assert np.allclose(process.gradient(point)[3], numeric(variance), rtol=1e-3, atol=1e-6)
+    assert np.allclose(law.gradient(point)[1], numeric(law.predict(beside)), rtol=1e-5)
+
+
+def test_a_metric_that_never_varies_is_predicted_as_it_is(runs):
+    mixtures, _ = runs
+    mean, _ = fit(mixtures, np.full((32, 1), 2.5), ["flat"], seed=0).predict(mixtures)
+    assert np.allclose(mean, 2.5, atol=1e-3)
+
+
+def test_diverged_runs_are_refused_by_row(runs):
+    mixtures, losses = runs
+    losses = losses.copy()
+    losses[[3, 7], 1] = np.nan
+    with pytest.raises(BadRunsError, match=r"rows \[3, 7\].*leave them out"):
+        fit(mixtures, losses, METRICS, seed=0)
+
+
+def test_rows_that_do_not_sum_to_one_are_refused(runs):
+    mixtures, losses = runs
+    mixtures = mixtures.copy()
+    mixtures[4] *= 0.99
+    with pytest.raises(BadRunsError, match=r"rows \[4\] do not sum to 1"):
+        fit(mixtures, losses, METRICS, seed=0)
+
+
+def test_fewer_runs_than_can_be_fitted_are_refused(runs):
+    mixtures, losses = runs
+    with pytest.raises(BadRunsError, match="7 runs are too few"):
+        fit(mixtures[:7], losses[:7], METRICS, seed=0)
+
+
+def test_rank_correlation_is_spearmans():
+    # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15) = 0.8; a constant ranks nothing.
+    observed = np.array([[0.1, 1.0], [0.2, 2.0], [0.3, 3.0], [0.4, 4.0]])
+    predicted = np.array([[1.0, 5.0], [9.0, 5.0], [4.0, 5.0], [100.0, 5.0]])
+    assert np.allclose(rank_correlation(predicted, observed), [0.8, 0.0])
+
+
+def test_importing_the_room_loads_neither_scipy_nor_torch():
+    script = (
+        "import sys, mixes.design, mixes.regression, mixes.optimum, mixes.mix_file;"
+        "print(sorted({'scipy', 'sklearn', 'torch', 'ray'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"

@@ -1,0 +1,161 @@
+"""The order of a run, a pure function of the slot number."""
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy_models.loader import MixtureError, Order, draw_totals, permuted, read_sequences
+from proxy_models.shards import Tokens
+
+RATIOS = st.lists(st.floats(0, 1), min_size=1, max_size=8).filter(lambda ratios: sum(ratios) > 0.01)
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> Order:
+    ratios = draw(RATIOS)
+    available = draw(st.lists(st.integers(1, 40), min_size=len(ratios), max_size=len(ratios)))
+    return Order(tuple(ratios), tuple(available), slots=draw(st.integers(1, 400)), seed=draw(st.integers(0, 99)))
+
+
+def test_totals_by_largest_remainder() -> None:
+    # 7 slots of (0.5, 0.3, 0.2): shares 3.5, 2.1, 1.4; floors 3, 2, 1 leave one, and 0.5 is the largest
+    # remainder.
+    assert draw_totals([0.5, 0.3, 0.2], 7).tolist() == [4, 2, 1]
+
+
+@given(RATIOS, st.integers(1, 10_000))
+def test_totals_sum_to_the_slots_and_are_within_one_of_the_share(ratios: list[float], slots: int) -> None:
+    totals = draw_totals(ratios, slots)
+    shares = np.asarray(ratios) / sum(ratios) * slots
+    assert totals.sum() == slots
+    assert np.all(np.abs(totals - shares) < 1 + 1e-9)
+    assert np.all(totals[np.asarray(ratios) == 0] == 0)
+
+
+def test_draws_stand_at_their_places() -> None:
+    # 4 draws of source 0 at 1/8 3/8 5/8 7/8, 2 of source 1 at 1/4 3/4, by hand:
+    order = Order((2.0, 1.0), (10, 10), slots=6, seed=0)
+    assert order.block(0, 6).source.tolist() == [0, 1, 0, 0, 1, 0]
+
+
+@given(orders())
+def test_the_order_is_that_of_exact_fractions(order: Order) -> None:
+    placed = sorted(
+        (Fraction(2 * j + 1, 2 * int(total)), d, j) for d, total in enumerate(order.totals) for j in range(total)
+    )
+    draws = order.block(0, order.slots)
+    assert list(zip(draws.source.tolist(), draws.draw.tolist(), strict=True)) == [(d, j) for _, d, j in placed]
+
+
+@given(orders())
+def test_every_prefix_is_within_the_number_of_sources_of_its_share(order: Order) -> None:
+    source = order.block(0, order.slots).source
+    drawn = np.cumsum(source[:, None] == np.arange(len(order.totals)), axis=0)
+    due = np.arange(1, order.slots + 1)[:, None] * order.totals / order.slots
+    assert np.abs(drawn - due).max() <= len(order.totals)
+    assert drawn[-1].tolist() == order.totals.tolist()
+
+
+@given(orders(), st.data())
+def test_a_block_equals_its_slots_one_by_one(order: Order, data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, order.slots))
+    last = data.draw(st.integers(first, min(first + 30, order.slots)))
+    whole = np.stack(order.block(0, order.slots))
+    assert np.array_equal(np.stack(order.block(first, last)), whole[:, first:last])
+    for slot in range(first, last):
+        assert np.array_equal(np.stack(order.block(slot, slot + 1)), whole[:, slot : slot + 1])
+
+
+@given(orders())
+def test_each_epoch_reads_each_sequence_once(order: Order) -> None:
+    draws = order.block(0, order.slots)
+    for d, total in enumerate(order.totals):
+        for epoch in range(total // order.sequences[d]):
+            read = draws.sequence[(draws.source == d) & (draws.epoch == epoch)]
+            assert sorted(read.tolist()) == list(range(order.sequences[d]))
+
+
+def test_epochs_and_seeds_differ_in_their_permutation() -> None:
+    first, second = Order((1.0,), (100,), 200, seed=0).block(0, 200).sequence.reshape(2, 100)
+    other_seed = Order((1.0,), (100,), 100, seed=1).block(0, 100).sequence
+    assert len({tuple(order.tolist()) for order in (first, second, other_seed)}) == 3
+
+
+@given(st.integers(1, 300), st.integers(0, 2**64 - 1))
+def test_permuted_is_a_permutation(size: int, key: int) -> None:
+    image = permuted(np.arange(size), size, np.full(size, key, dtype=np.uint64))
+    assert sorted(image.tolist()) == list(range(size))
+
+
+def test_permuted_spreads_evenly() -> None:
+    # Where value 0 of 0..9 goes under 20,000 keys; chi-square with 9 degrees of freedom is above 27.9 in 1
+    # of 1,000.
+    keys = np.arange(20_000, dtype=np.uint64)
+    counts = np.bincount(permuted(np.zeros(20_000, dtype=np.int64), 10, keys), minlength=10)
+    assert ((counts - 2000) ** 2 / 2000).sum() < 27.9
+
+
+def test_a_cut_source_repeats_the_same_few_sequences_for_every_seed() -> None:
+    kept = []
+    for seed in (0, 1):
+        order = Order((1.0,), (100,), slots=30, seed=seed, max_sequences=(10,))
+        sequences = order.block(0, 30).sequence.reshape(3, 10)
+        assert all(sorted(epoch) == sorted(sequences[0]) for epoch in sequences.tolist())
+        kept.append(set(sequences[0].tolist()))
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 10
+    assert kept[0] != set(range(10))  # spread over the source, not its first documents
+
+
+def test_a_smaller_cut_is_part_of_a_larger_one() -> None:
+    def kept(cut: int) -> set[int]:
+        order = Order((1.0,), (100,), slots=cut, seed=3, max_sequences=(cut,))
+        return set(order.block(0, cut).sequence.tolist())
+
+    assert kept(10) < kept(25)
+
+
+def test_a_mixture_the_tokens_cannot_serve_fails_with_the_largest_feasible_run() -> None:
+    # Source 1: 5 sequences under 2 epochs are 10 draws, 25 % of 40 slots.
+    with pytest.raises(MixtureError, match=r"source 1 needs 25 draws of 5 sequences.* has 40 slots"):
+        Order((0.75, 0.25), (1000, 5), slots=100, seed=0, max_epochs=2)
+    assert Order((0.75, 0.25), (1000, 5), slots=40, seed=0, max_epochs=2).totals.tolist() == [30, 10]
+
+
+@given(RATIOS, st.data())
+def test_the_run_named_as_feasible_is(ratios: list[float], data: st.DataObject) -> None:
+    available = tuple(data.draw(st.lists(st.integers(1, 20), min_size=len(ratios), max_size=len(ratios))))
+    slots = 20 * len(ratios) * 2 + 1  # more than all sources hold in 2 epochs
+    with pytest.raises(MixtureError) as error:
+        Order(tuple(ratios), available, slots, seed=0, max_epochs=2)
+    feasible = int(re.search(r"has (\d+) slots", str(error.value))[1])
+    if feasible:
+        Order(tuple(ratios), available, feasible, seed=0, max_epochs=2)
+
+
+def test_a_source_without_a_whole_sequence_cannot_be_drawn_from() -> None:
+    with pytest.raises(MixtureError, match="source 1 needs 5 draws of 0 sequences"):
+        Order((0.5, 0.5), (10, 0), slots=10, seed=0)
+
+
+@pytest.mark.parametrize("ratios", [(0.0, 0.0), (1.0, -0.5), (float("nan"), 1.0)])
+def test_ratios_that_are_no_mixture_are_refused(ratios: tuple[float, float]) -> None:
+    with pytest.raises(MixtureError, match="ratios"):
+        draw_totals(ratios, 10)
+
+
+def test_sequences_are_cuts_of_the_body_with_the_next_token_as_last_target(tokens: Tokens) -> None:
+    body = tokens.train("sums")
+    whole = np.concatenate([np.fromfile(file.path, dtype="<u2") for file in body.files])
+    rows = read_sequences([body], np.array([0, 0]), np.array([3, 0]), context=16)
+    assert np.array_equal(rows, [whole[48:65], whole[0:17]])
+
+
+def test_far_slots_of_a_long_run_are_reached_at_once() -> None:
+    order = Order((0.6, 0.399, 0.001), (10**9, 10**8, 1000), slots=10**12, seed=0)
+    draws = order.block(10**12 - 1000, 10**12)
+    assert np.bincount(draws.source, minlength=3).tolist() == pytest.approx([600, 399, 1], abs=3)
