@@ -34,7 +34,8 @@ def digest_of(value: Any) -> str:
     """SHA-256 (hex) of a JSON value, independent of key order.
 
     Raises:
-        TypeError: the value holds something JSON cannot express, such as a set or a float NaN.
+        TypeError: the value holds something JSON cannot express, such as a set.
+        ValueError: it holds NaN or an infinity.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -190,21 +191,30 @@ class ArtifactFolder:
         Returns:
             The part that now exists: this one, or the earlier one.
         """
-        path = self.folder / "commits" / f"{part.key}.json"
-        if storage.put_if_absent(path, json.dumps(part.to_json(), allow_nan=False).encode()):
-            shutil.rmtree(self.folder / "work" / part.key, ignore_errors=True)
-            return part
-        shutil.rmtree(self.folder / part.folder)
-        return Part.from_json(json.loads(path.read_bytes()))
+        path = self._record(part.key)
+        won = storage.put_if_absent(path, json.dumps(part.to_json(), allow_nan=False).encode())
+        shutil.rmtree(self.folder / "work" / part.key, ignore_errors=True)
+        if not won:
+            self.discard(part.key, self.folder / part.folder)
+        return part if won else Part.from_json(json.loads(path.read_bytes()))
+
+    def discard(self, key: str, attempt: Path) -> None:
+        """Remove an attempt's files, unless they are the part of this key.
+
+        They may be although their writer thinks otherwise: it was interrupted just behind its commit, or a network
+        file system repeated the request and reported the name as taken.
+        """
+        path = self._record(key)
+        if not path.exists() or json.loads(path.read_bytes())["folder"] != attempt.relative_to(self.folder).as_posix():
+            shutil.rmtree(attempt, ignore_errors=True)
 
     def committed(self, keys: Iterable[str]) -> dict[str, Part]:
         """The parts among ``keys`` that exist."""
         present = {path.stem for path in (self.folder / "commits").glob("*.json")}
-        return {
-            key: Part.from_json(json.loads((self.folder / "commits" / f"{key}.json").read_bytes()))
-            for key in keys
-            if key in present
-        }
+        return {key: Part.from_json(json.loads(self._record(key).read_bytes())) for key in keys if key in present}
+
+    def _record(self, key: str) -> Path:
+        return self.folder / "commits" / f"{key}.json"
 
     def seal(self, artifact: Artifact) -> None:
         """Write the manifest. Writing it twice is harmless: its contents follow from the fingerprint."""

@@ -18,7 +18,7 @@ from pipeline.errors import RecipeError, SluiceError
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.progress import Display, ProgressFile, StageProgress, row
-from pipeline.recipe import load_recipe, recipe_of
+from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class
 from pipeline.report import write_report
 from pipeline.run import InputDigests, Run
@@ -210,7 +210,7 @@ def _try_values(name: str, files: Sequence[Path], options: Sequence[str]) -> dic
         key, equals, text = option.partition("=")
         if not equals:
             raise RecipeError(f"--set {option}: expected key=value, for example --set min_words=20")
-        values[key] = yaml.safe_load(text)
+        values[key] = parsed_value(text)
     stage = stage_class(name)
     paths = [str(path) for path in files]
     if issubclass(stage, Source):

@@ -13,7 +13,7 @@ from pipeline.errors import RecipeError
 
 SMALLER: dict[str, tuple[str, ...]] = {
     "full": (),
-    "small": ("tokens.vocabulary=1024", "mix.runs=32", "mix.steps=60", "mix.target.tokens=200000"),
+    "small": ("mix.runs=32", "mix.steps=100", "mix.target.tokens=200000"),
     "tiny": ("tokens.vocabulary=512", "mix.runs=32", "mix.steps=16", "mix.target.tokens=40000"),
 }
 """Sizes of the demo corpus, and what the recipe needs changed to fit the smaller ones."""

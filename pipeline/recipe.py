@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,22 @@ from pipeline.registry import did_you_mean
 Location = tuple[str | int, ...]  # keys and list indexes from the top of the recipe
 TOP_LEVEL_KEYS = ("name", "seed", "on_failed", "artifacts")
 ON_FAILED = ("continue", "stop")
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML where only true and false are booleans, as in YAML 1.2: "ocr: off" and "keep: [no]" are words."""
+
+
+RecipeLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+RecipeLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
+
+
+def parsed_value(text: str) -> Any:
+    """A value of a recipe, as it may stand behind ``--set key=``."""
+    return yaml.load(text, Loader=RecipeLoader)
 
 
 class Problems:
@@ -71,7 +88,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        document = yaml.compose(text)
+        document = yaml.compose(text, Loader=RecipeLoader)
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -114,7 +131,7 @@ def _plain(node: yaml.Node, location: Location, problems: Problems) -> Any:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    return yaml.SafeLoader("").construct_object(node)
+    return RecipeLoader("").construct_object(node)
 
 
 def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
@@ -131,7 +148,7 @@ def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
             raise RecipeError(f"--set {override}: the recipe has no '{step}'{did_you_mean(str(step), map(str, names))}")
         target = target[step]
     try:
-        target[location[-1]] = yaml.safe_load(text)
+        target[location[-1]] = parsed_value(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: the value is not valid YAML: {error}") from None
     problems.places[tuple(location)] = f"(--set {override})"

@@ -22,6 +22,7 @@ from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
 from pipeline.progress import Display, ProgressFile, StageProgress
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node
+from pipeline.stage import Map
 from pipeline.task import PartSpec, run_part
 
 MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
@@ -289,6 +290,7 @@ class Scheduler:
         check_edges(artifact, plan.node, self.sealed)
         self.run.artifact_folder(name).seal(artifact)
         self.sealed[name] = artifact
+        self._tell_empty_sources(plan, artifact)
         stage = self.stages[name]
         stage.seconds, stage.state = stage.elapsed(), "done"
         if stage.reused_parts < stage.parts:
@@ -298,6 +300,21 @@ class Scheduler:
         self.run.state.artifacts[name] = artifact.fingerprint
         self.run.save_state()
         self.display.stage_ended(name)
+
+    def _tell_empty_sources(self, plan: Plan, artifact: Artifact) -> None:
+        node = plan.node
+        if node.is_global:
+            return
+        if not artifact.ledger.first()[1]:
+            self.display.say(f"warning: {node.name}: there is no document in its {len(plan.specs)} parts")
+        for step in node.steps:
+            if isinstance(step.stage, Map) and not step.stage.passes_on:
+                continue
+            for source, counts in sorted(artifact.ledger.steps[step.label].items()):
+                if counts.kept == 0:
+                    reasons = (counts.dropped + counts.failed).most_common(3)
+                    why = ", ".join(f"{n} {reason}" for reason, n in reasons)
+                    self.display.say(f"warning: {step.label}: nothing is left of source {source} ({why})")
 
     def _read_progress(self) -> None:
         for node in self.graph.nodes:

@@ -173,6 +173,7 @@ class Map(Stage[C]):
     requires: ClassVar[tuple[str, ...]] = ("text",)
     provides: ClassVar[tuple[str, ...]] = ()
     commits_output: ClassVar[bool] = False  # True: worth writing to disk, so that later changes do not repeat it
+    passes_on: ClassVar[bool] = True  # False: writes new documents only; those that come in stay where they were
 
     @abstractmethod
     def process(self, batch: pa.Table) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +96,7 @@ def run_part(spec: PartSpec) -> Part:
         )
         return folder.commit(part)
     except BaseException:
-        shutil.rmtree(attempt, ignore_errors=True)
+        folder.discard(spec.key, attempt)
         raise
 
 
@@ -158,11 +157,11 @@ def _input_batches(
         yield from read_tables(spec.documents, rows=BATCH_ROWS)
 
 
-_stages: dict[tuple[type, str, str], Stage[Any]] = {}  # ready stages of this process: models are loaded once
+_stages: dict[tuple[type, str, str, int], Stage[Any]] = {}  # ready stages of this process: models are loaded once
 
 
 def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
-    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())))
+    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())), spec.seed)
     if key not in _stages:
         stage = step.stage(step.config)
         stage.setup(Context(spec.seed, step.side, cpus=spec.cpus))

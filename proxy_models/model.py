@@ -40,6 +40,7 @@ class ModelConfig:
 # Everything but the vocabulary, which comes from the tokens. Trunks: S 1.2M, M 3.9M, L 13.8M parameters.
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 8, "ffn_width": 32, "context": 16},
+    "nano": {"width": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 24, "ffn_width": 144, "context": 64},
     "demo": {"width": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 32, "ffn_width": 192, "context": 128},
     "S": {"width": 192, "layers": 3, "heads": 3, "kv_heads": 1, "head_width": 64, "ffn_width": 512, "context": 512},
     "M": {"width": 256, "layers": 5, "heads": 4, "kv_heads": 2, "head_width": 64, "ffn_width": 768, "context": 1024},

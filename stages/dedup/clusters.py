@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,10 +61,11 @@ class Clusters(Global[ClustersConfig]):
 
     The first input holds the signatures, the others the documents, most wanted first: of two duplicates the one of
     the earlier input wins, then the smaller id. Every removed document has at least ``threshold`` similarity to
-    its winner itself, so a chain of weak links cannot swallow distinct documents.
+    its winner itself, so a chain of weak links cannot swallow distinct documents; and every winner is kept.
     """
 
     name = "dedup_clusters"
+    version = 2
     config_type = ClustersConfig
     produces: ClassVar[str] = "duplicates"
 
@@ -76,8 +77,8 @@ class Clusters(Global[ClustersConfig]):
         left = [d for d in documents if d.id not in gone]
         pairs = _candidate_pairs([d.bands for d in left])
         texts = _shingles_of({left[i].id for pair in pairs for i in pair}, originals, self.config.ngram)
-        near = list(_near_duplicates(left, pairs, texts, self.config.threshold))
-        found = sorted(exact + near, key=lambda d: d.id)
+        near = {d.id: d for d in _near_duplicates(left, pairs, texts, self.config.threshold)}
+        found = sorted([*(_standing(d, near) for d in exact), *near.values()], key=lambda d: d.id)
         rows = [pa.array([getattr(d, f.name) for d in found], f.type) for f in DUPLICATES_SCHEMA]
         pq.write_table(pa.table(rows, schema=DUPLICATES_SCHEMA), out / DUPLICATES_FILE, compression="zstd")
         sizes: dict[str, int] = defaultdict(lambda: 1)
@@ -86,8 +87,8 @@ class Clusters(Global[ClustersConfig]):
         return Result(
             {
                 "documents": len(documents),
-                "exact_duplicates": len(exact),
-                "near_duplicates": len(near),
+                "exact_duplicates": sum(d.reason == "exact_duplicate" for d in found),
+                "near_duplicates": sum(d.reason == "near_duplicate" for d in found),
                 "candidate_pairs": len(pairs),
                 "largest_clusters": sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:20],
             }
@@ -131,6 +132,12 @@ def _exact_duplicates(documents: Iterable[_Signed]) -> Iterator[Duplicate]:
         winner = first.setdefault(document.content_hash, document.id)
         if winner != document.id:
             yield Duplicate(document.id, document.source, "exact_duplicate", winner, 1.0)
+
+
+def _standing(duplicate: Duplicate, near: Mapping[str, Duplicate]) -> Duplicate:
+    """The exact duplicate of a document that is removed itself goes for the same winner as that one."""
+    gone = near.get(duplicate.winner)
+    return duplicate if gone is None else replace(gone, id=duplicate.id, source=duplicate.source)
 
 
 def _candidate_pairs(bands: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

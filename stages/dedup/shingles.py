@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
+import regex
 import xxhash
 
-# A word, or one character of a script that is written without spaces (Han, kana; Hangul syllables are words).
-WORD = re.compile(r"[㐀-䶿一-鿿豈-﫿぀-ヿ]|[^\W㐀-䶿一-鿿豈-﫿぀-ヿ]+")
+# One character of a script that is written without spaces, or a word: letters, digits and the marks on them, which
+# are the vowels of Indic scripts, Thai, Hebrew and Arabic. Properties, not ranges of literal characters: editors
+# normalise some of those to others. Hangul syllables are parts of words.
+_SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}ー"
+WORD = regex.compile(rf"(?V1)[{_SPACELESS}]|[\w--[{_SPACELESS}]]+")
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words (NFKC) without punctuation, whitespace and case."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    """Case-folded words (NFKC) without punctuation and whitespace."""
+    found: list[str] = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return found
 
 
 def shingles(document_words: list[str], size: int) -> list[bytes]:

@@ -30,16 +30,20 @@ class Signatures(Map[SignaturesConfig]):
     """Hash each document for dedup; the text is left out."""
 
     name = "dedup_signatures"
+    version = 2
     config_type = SignaturesConfig
     provides = ("dedup.content_hash", "dedup.bands")
     commits_output: ClassVar[bool] = True
 
     def process(self, batch: pa.Table) -> Outcome:
-        texts = [words(text or "") for text in batch.column("text").to_pylist()]
-        bands = [self._bands(document) for document in texts]
+        texts = [text or "" for text in batch.column("text").to_pylist()]
+        found = [words(text) for text in texts]
+        bands = [self._bands(document) for document in found]
+        # Texts of signs alone (arrows, emoji) have no words and are equal only if their signs are.
+        hashes = [content_hash(document or text.split()) for document, text in zip(found, texts, strict=True)]
         slim = batch.select([name for name in DOCUMENT_SCHEMA.names if name not in ("text", "origin", "meta")])
         columns = {
-            "dedup.content_hash": pa.array([content_hash(document) for document in texts], pa.string()),
+            "dedup.content_hash": pa.array(hashes, pa.string()),
             "dedup.bands": pa.array(bands, pa.list_(pa.uint64())),
         }
         return Outcome(with_columns(slim, columns))

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ _PROJECT = "sluice"  # its own description changes with every commit, and is no 
 
 
 def installed_distributions() -> dict[str, importlib.metadata.Distribution]:
-    """The installed distributions by name, without Sluice; the first on the path wins, as in imports."""
+    """The distributions of this environment's site-packages by name, without Sluice.
+
+    Not all of ``sys.path``: Ray, once imported, puts libraries of its own there.
+    """
     found: dict[str, importlib.metadata.Distribution] = {}
-    for distribution in importlib.metadata.distributions():
+    for distribution in importlib.metadata.distributions(path=[sysconfig.get_path("purelib")]):
         name = distribution.metadata["Name"]
         if name and name != _PROJECT:
             found.setdefault(name, distribution)

@@ -15,6 +15,11 @@ from pipeline.errors import MachineError
 MAX_TRIES = 6
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+REFUSES_ALL = {
+    401: "see that the key is right",
+    403: "see that the key is right",
+    404: "see the URL and the model's name",
+}
 
 
 class RequestRefusedError(Exception):
@@ -42,11 +47,11 @@ class Endpoint:
         )
 
     def chat(self, model: str, prompt: str, max_tokens: int, temperature: float) -> Answer:
-        """Ask once, and again after timeouts, lost connections, 429 and 5xx, with growing, jittered waits.
+        """Ask once, and again after timeouts, lost connections, 408, 429 and 5xx, with growing, jittered waits.
 
         Raises:
-            RequestRefusedError: the server refuses this very request (status 4xx), or its answer has no text.
-            MachineError: the server did not answer in ``MAX_TRIES`` tries.
+            RequestRefusedError: the server refuses this very request (another 4xx), or sends no chat completion.
+            MachineError: the server did not answer in ``MAX_TRIES`` tries, or refuses whatever it is asked.
         """
         body = {
             "model": model,
@@ -60,15 +65,20 @@ class Endpoint:
             wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * random.uniform(0.5, 1.0)
             try:
                 response = self._client.post(self._url, json=body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
-            if response.status_code == 429 or response.status_code >= 500:
-                problem = f"status {response.status_code}"
+            status = response.status_code
+            if status in (408, 429) or status >= 500:
+                problem = f"status {status}"
                 wait = max(wait, min(LONGEST_WAIT_S, _retry_after_s(response)))
                 continue
-            if response.status_code != 200:
-                raise RequestRefusedError(f"status {response.status_code}: {response.text[:200]}")
+            if status in REFUSES_ALL:
+                raise MachineError(
+                    f"the endpoint {self._url} answers status {status}: {response.text[:200]}; {REFUSES_ALL[status]}"
+                )
+            if status != 200:
+                raise RequestRefusedError(f"status {status}: {response.text[:200]}")
             return _answer(response)
         raise MachineError(
             f"the endpoint {self._url} did not answer in {MAX_TRIES} tries ({problem}). See that it is up, then give "
@@ -78,12 +88,15 @@ class Endpoint:
 
 def _retry_after_s(response: httpx.Response) -> float:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else 0.0
+    return float(value) if value.isdecimal() else 0.0
 
 
 def _answer(response: httpx.Response) -> Answer:
     try:
         choice: dict[str, Any] = response.json()["choices"][0]
-        return Answer(choice["message"]["content"] or "", str(choice["finish_reason"]))
+        text = choice["message"]["content"]
+        if not isinstance(text, str | None):
+            raise TypeError("the content is not text")
+        return Answer(text or "", str(choice["finish_reason"]))
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise RequestRefusedError(f"the answer is not a chat completion: {response.text[:200]}") from error

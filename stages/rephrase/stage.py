@@ -90,6 +90,7 @@ class Rephrase(Map[RephraseConfig]):
     config_type = RephraseConfig
     provides = ("rephrase.style", "rephrase.model", "rephrase.length_ratio", "rephrase.number_precision")
     commits_output: ClassVar[bool] = True
+    passes_on: ClassVar[bool] = False
 
     def note(self) -> str | None:
         return None if self.config.endpoint else "rephrasing is off: no endpoint is given"

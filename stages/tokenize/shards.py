@@ -92,7 +92,7 @@ class TokenShards(Global[TokenShardsConfig]):
                 f"source {name} has only {len(documents)} document left: it needs one to train on and one to hold "
                 "out. See the report for where its documents went"
             )
-        held_out = max(1, round(len(documents) * self.config.held_out))
+        held_out = min(max(1, round(len(documents) * self.config.held_out)), len(documents) - 1)
         split = {"held_out": documents[:held_out], "train": documents[held_out:]}
         return {part: self._files(name, part, split[part], dtype, out) for part in PARTS}
 
@@ -101,7 +101,8 @@ class TokenShards(Global[TokenShardsConfig]):
         for i, shard in enumerate(_shards(documents, self.config.shard_tokens)):
             path = out / source / f"{part}-{i:05d}.bin"
             path.parent.mkdir(exist_ok=True)
-            np.concatenate([d.tokens for d in shard]).astype(f"<u{2 if dtype == 'uint16' else 4}").tofile(path)
+            body = np.concatenate([d.tokens for d in shard]).astype(f"<u{2 if dtype == 'uint16' else 4}")
+            path.write_bytes(body.data)  # ndarray.tofile does not say so when the disk is full
             lengths = np.array([len(d.tokens) for d in shard])
             index = {
                 "id": [d.id for d in shard],

@@ -39,6 +39,7 @@ class TrainTokenizer(Global[TrainTokenizerConfig]):
     """
 
     name = "train_tokenizer"
+    version = 2
     config_type = TrainTokenizerConfig
     produces: ClassVar[str] = "tokenizer"
 
@@ -80,7 +81,8 @@ def _sample(artifacts: Sequence[Artifact], share: float, seed: int) -> Iterator[
     for artifact in artifacts:
         for table in artifact.tables(["id", "text"]):
             for document_id, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
-                if text and xxhash.xxh3_64_intdigest(document_id, seed=seed) <= limit:
+                # Salted: the plain hash of the id chooses the held-out documents.
+                if text and xxhash.xxh3_64_intdigest(f"tokenizer {document_id}", seed=seed) <= limit:
                     yield text
 
 
@@ -88,12 +90,14 @@ class Encode(Map[StageConfig]):
     """Turn each document's text into token ids, ended by the end-of-document token; the text is left out."""
 
     name = "encode"
+    version = 2
     provides = ("tokens", "encode.bytes")
     commits_output: ClassVar[bool] = True
 
     def setup(self, context: Context) -> None:
         _limit_threads(context.cpus)
         self._tokenizer = load_tokenizer(context.side["tokenizer"] / TOKENIZER_FILE)
+        self._tokenizer.encode_special_tokens = True  # as plain text: a page that names the token must not end there
         self._end = self._tokenizer.token_to_id(END_OF_DOCUMENT)
         self._type = pa.uint16() if self._tokenizer.get_vocab_size() <= 2**16 else pa.uint32()
 

@@ -17,6 +17,7 @@ from pipeline.stage import Context, Global, Result, StageConfig
 from stages.training.sources import shards_of, train_tokens
 
 RUNS_FILE = "runs.parquet"
+REPEATS = 2  # further runs of the natural mixture, under other seeds
 
 
 class Target(StageConfig):
@@ -45,10 +46,12 @@ class ProxySwarmConfig(StageConfig):
     """Proxies trained at once as one stacked model."""
     evaluation_sequences: int = Field(32, ge=1)
     """Held-out sequences per source."""
+    checkpoint_every_s: float = Field(20.0, gt=0)
+    """Seconds between checkpoints; a killed swarm goes on from the last one."""
     target: Target = Target()
     """The training that the mixture is for; proxies repeat each source as often as it would."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset()
+    not_identity: ClassVar[frozenset[str]] = frozenset({"checkpoint_every_s"})
 
 
 class ProxySwarm(Global[ProxySwarmConfig]):
@@ -78,7 +81,7 @@ class ProxySwarm(Global[ProxySwarmConfig]):
             tokens = open_tokens(inputs["tokens"][0].files_folder)
             model = sized(c.size, tokens.vocabulary)
             caps = ratio_caps(unique, target_tokens, c.target.max_epochs)
-            mixtures = design(unique / unique.sum(), c.runs, context.seed, caps)
+            mixtures = design(unique / unique.sum(), c.runs, context.seed, caps, natural_repeats=REPEATS)
             proxy_tokens = c.steps * c.batch * model.context
             sequences = [tokens.train(source).sequence_count(model.context) for source in available]
             matched = tuple(max(1, min(n, round(n * proxy_tokens / target_tokens))) for n in sequences)
@@ -91,8 +94,10 @@ class ProxySwarm(Global[ProxySwarmConfig]):
                 evaluation_sequences=c.evaluation_sequences,
                 max_sequences=matched,
                 threads=context.cpus,
+                checkpoint_every_s=c.checkpoint_every_s,
             )
-            seeds = context.seed + np.arange(c.runs)
+            seeds = np.full(c.runs, context.seed)  # one for all: what two mixtures differ in is then the mixture
+            seeds[-REPEATS:] += 1 + np.arange(REPEATS)  # but not for the repeats, which measure the noise of a run
             rows = train_swarm(tokens, swarm, mixtures, seeds, context.work, context.progress)
         except (ShardError, MixtureError, InfeasibleCapsError, ValueError) as error:
             raise StageError(f"the proxies cannot be trained: {error}") from error

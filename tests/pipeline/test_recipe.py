@@ -118,3 +118,14 @@ def test_relative_paths_start_at_the_recipe(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path / "elsewhere")
     graph = graph_of(tmp_path, "artifacts:\n  docs: {stage: json_lines, files: docs.jsonl}\n")
     assert graph.nodes[0].splits[0].paths == (tmp_path / "docs.jsonl",)
+
+
+def test_off_and_no_are_words_as_in_yaml_1_2(tmp_path: Path) -> None:
+    text = """artifacts:
+  docs: {stage: json_lines, files: docs.jsonl}
+  norwegian: {from: docs, chain: [language: {keep: [no]}]}
+"""
+    (node,) = graph_of(tmp_path, text).nodes
+    assert node.steps[1].stage.config.keep == ("no",)
+    (node,) = graph_of(tmp_path, text, "docs.text_field=off").nodes
+    assert node.steps[0].stage.config.text_field == "off"

@@ -1,0 +1,87 @@
+"""What the terminal says about a stage, and how long stages tell how far they are."""
+
+import io
+import time
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from pipeline import progress
+from pipeline.progress import Display, ProgressFile, StageProgress, describe
+
+
+def test_a_report_is_read_back(tmp_path: Path) -> None:
+    file = ProgressFile(tmp_path, "model")
+    assert file.read() is None
+    file.report(3, 10)
+    assert ProgressFile(tmp_path, "model").read() == (3, 10)
+
+
+def test_reports_in_quick_succession_are_skipped_but_never_the_last(tmp_path: Path) -> None:
+    file = ProgressFile(tmp_path, "model")
+    for step in range(1, 10):
+        file.report(step, 10)
+    assert file.read() == (1, 10)
+    file.report(10, 10)
+    assert file.read() == (10, 10)
+
+
+def test_the_rest_takes_as_long_as_the_same_share_took() -> None:
+    stage = StageProgress("running", parts_done=2, parts=8, started=time.monotonic() - 30)
+    assert abs(stage.remaining_s() - 90) < 1  # 2 parts in 30 s, 6 to go
+
+
+def test_parts_that_an_earlier_run_made_do_not_make_this_one_look_fast() -> None:
+    stage = StageProgress("running", parts_done=6, parts=8, reused_parts=4, started=time.monotonic() - 30)
+    assert abs(stage.remaining_s() - 30) < 1  # 2 parts in 30 s, 2 to go
+
+
+def test_nobody_knows_how_long_it_takes_before_the_first_part_is_done() -> None:
+    assert StageProgress("running", parts=8, started=time.monotonic() - 30).remaining_s() is None
+    assert StageProgress("waiting", parts=8).remaining_s() is None
+
+
+def test_a_global_stage_is_as_far_as_its_steps() -> None:
+    assert StageProgress("running", parts=1, steps=(30, 120)).fraction() == 0.25
+
+
+@given(
+    st.sampled_from(["waiting", "running", "done", "reused"]),
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.none() | st.tuples(st.integers(0, 9), st.just(9)),
+)
+def test_no_stage_is_more_than_done(state: str, done: int, more: int, steps: tuple[int, int] | None) -> None:
+    stage = StageProgress(state, parts_done=done, parts=done + more, steps=steps, started=time.monotonic())
+    assert 0 <= stage.fraction() <= 1
+    assert describe(stage)
+
+
+def test_plain_output_gets_a_line_for_each_stage_that_ends_with_documents_in_and_out() -> None:
+    stages = {"web": StageProgress("done", 4, 4, documents=30, records=1234, seconds=12.0)}
+    out = io.StringIO()
+    display = Display(Console(file=out, force_terminal=False), stages)
+    display.stage_ended("web")
+    assert out.getvalue() == "web: 4/4 parts, 1,234 in, 30 out, 103/s, 12 s\n"
+
+
+def test_plain_output_gets_a_line_now_and_then_about_what_runs(monkeypatch) -> None:
+    out = io.StringIO()
+    stages = {"web": StageProgress("running", 1, 4, started=time.monotonic() - 30), "model": StageProgress()}
+    display = Display(Console(file=out, force_terminal=False), stages)
+    display.tick()
+    assert out.getvalue() == ""
+    monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.0)
+    display.tick()
+    assert out.getvalue() == "running: web 1/4 parts, 30 s, 90 s left\n"
+
+
+def test_the_table_has_a_row_for_each_stage_in_order() -> None:
+    stages = {"web": StageProgress("done", 2, 2, 5, 9, seconds=1.0), "model": StageProgress()}
+    out = io.StringIO()
+    Console(file=out, width=100).print(Display(Console(file=out), stages).table())
+    lines = out.getvalue().split("\n")
+    assert lines[1].split() == ["web", "done", "2/2", "9", "5", "9", "1", "s"]
+    assert lines[2].split() == ["model", "waiting"]
