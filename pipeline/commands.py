@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.artifact import Artifact
-from pipeline.errors import RecipeError, SluiceError
+from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.progress import Display, ProgressFile, StageProgress, row
@@ -62,6 +63,8 @@ def run_recipe(path: Path, overrides: Sequence[str], out: Path | None, address: 
         run.state.status = "done"
     except SluiceError as error:
         run.state.status, run.state.message = "failed", str(error)
+        if not isinstance(error, MachineError):  # on a full disk the report could not be written either
+            write_report(run)
         raise
     except KeyboardInterrupt:
         run.state.status = "interrupted"
@@ -196,12 +199,14 @@ def try_stage(name: str, files: Sequence[Path], options: Sequence[str]) -> Itera
     with tempfile.TemporaryDirectory(prefix="sluice-try-") as folder:
         recipe = recipe_of(Path.cwd() / f"try {name}", _try_values(name, files, options))
         graph = build_graph(recipe, fuse=False)
+        if (kind := next(node.produces for node in graph.nodes if node.name == "try")) != "documents":
+            raise RecipeError(f"'{name}' does not return documents but {kind}: try it in a recipe")
         run = Run(Path(folder))
         run.begin(graph, {})
         sealed: dict[str, Artifact] = {}
         display = Display(Console(stderr=True, quiet=True), stage_progress(graph, {}))
         Scheduler(run, graph, sealed, InputDigests(run.folder), display).execute(InProcess())
-        yield from _try_lines(graph, sealed)
+        yield from (line for _, line in sorted(_try_lines(graph, sealed)))
 
 
 def _try_values(name: str, files: Sequence[Path], options: Sequence[str]) -> dict[str, Any]:
@@ -236,7 +241,8 @@ def _intake(path: Path) -> str:
     return "source_code"
 
 
-def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[str]:
+def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[tuple[list[str | int], str]]:
+    """For each document a key that sorts ids as people do, and its line."""
     texts: dict[str, str] = {}
     for node in graph.nodes:
         artifact = sealed[node.name]
@@ -244,33 +250,28 @@ def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[str]:
             continue  # private to a composite
         for table in artifact.removed():
             for gone in table.to_pylist():
-                yield _line(
-                    gone["id"],
-                    gone["verdict"],
-                    gone["reason"],
-                    gone["evidence"],
-                    json.loads(gone["scores"]),
-                    texts.get(gone["id"], gone["excerpt"]),
-                )
+                scores = json.loads(gone.pop("scores"))
+                yield _line(gone["id"], gone, scores, texts.get(gone["id"], gone["excerpt"]))
         for table in artifact.tables():
             if node.name == "try":
-                for kept in table.to_pylist():
-                    scores = {column: value for column, value in kept.items() if is_measured(column)}
-                    yield _line(kept["id"], "kept", None, "", scores, kept["text"])
+                for row in table.to_pylist():
+                    scores = {column: value for column, value in row.items() if is_measured(column)}
+                    yield _line(row["id"], {"verdict": "kept"}, scores, row["text"])
             else:
                 texts.update(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
 
 
 def _line(
-    document: str, verdict: str, reason: str | None, evidence: str, scores: Mapping[str, Any], text: str | None
-) -> str:
+    document: str, ending: Mapping[str, Any], scores: Mapping[str, Any], text: str | None
+) -> tuple[list[str | int], str]:
     values = {
         "id": document,
-        "kept": verdict == "kept",
-        "verdict": verdict,
-        "reason": reason,
-        "evidence": evidence,
+        "kept": ending["verdict"] == "kept",
+        "verdict": ending["verdict"],
+        "reason": ending.get("reason"),
+        "evidence": ending.get("evidence"),
         "scores": scores,
         "text": text,
     }
-    return json.dumps(values, ensure_ascii=False, default=str)
+    key = [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", document)]
+    return key, json.dumps(values, ensure_ascii=False, default=str)

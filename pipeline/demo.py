@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
@@ -35,10 +36,11 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     summary = build(folder / "corpus", size=size)  # type: ignore[arg-type]  # checked above
     recipe.write_bytes(resources.files("stages.demo_corpus").joinpath("recipe.yaml").read_bytes())
-    console.print(f"corpus in {folder / 'corpus'}: {summary}", highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in asdict(summary).items())
+    console.print(f"corpus in {folder / 'corpus'}: {counts}", highlight=False, soft_wrap=True)
     command = " ".join(
         ["sluice run", str(recipe), "--out", str(folder / "run"), *(f"--set {o}" for o in SMALLER[size])]
     )
-    console.print(f"recipe in {recipe}; the same as: {command}", highlight=False, soft_wrap=True)
+    console.print(f"running its recipe, as would: {command}", highlight=False, soft_wrap=True)
     if not build_only:
         run_recipe(recipe, [*SMALLER[size], *overrides], folder / "run", address, console)

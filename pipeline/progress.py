@@ -137,7 +137,7 @@ def row(stage: StageProgress) -> tuple[str, ...]:
         stage.state,
         parts,
         f"{stage.records:,}" if stage.records else "",
-        f"{stage.documents:,}" if stage.documents else "",
+        f"{stage.documents:,}" if stage.records else "",
         f"{stage.records / elapsed:,.0f}" if stage.records and elapsed > 0.5 else "",
         f"{elapsed:.0f} s" if elapsed else "",
         f"{remaining:.0f} s" if remaining is not None else "",

@@ -39,7 +39,7 @@ class Problems:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.places: dict[Location, str] = {}  # where a key stands, as "line:column" or "--set"
+        self.places: dict[Location, str] = {}  # where a key stands, as "line:column"; none if made in Python
         self.found: list[tuple[tuple[int, ...], str]] = []
 
     def add(self, location: Location, message: str) -> None:
@@ -48,7 +48,7 @@ class Problems:
             location = location[:-1]
         place = self.places.get(location, "1:1")
         order = tuple(int(p) for p in place.split(":")) if place[0].isdigit() else (0,)
-        self.found.append((order, f"{self.path}:{place}: {message}"))
+        self.found.append((order, f"{self.path}:{place}: {message}" if self.places else message))
 
     def raise_if_any(self) -> None:
         """Raises RecipeError with one line for each problem, in the order of the file."""

@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_origin
 
 import pyarrow as pa
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 
 from pipeline.artifact import Artifact
 from pipeline.ledger import Counts
@@ -69,6 +69,15 @@ class StageConfig(BaseModel):
 
     model_files: ClassVar[frozenset[str]] = frozenset()
     """Fields that name a file whose content, not whose path, is part of the stage's identity."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, values: Any) -> Any:
+        """Let a recipe say ``keep: en`` for ``keep: [en]``, for every option that takes a list."""
+        if not isinstance(values, dict):
+            return values
+        lists = {name for name, option in cls.model_fields.items() if get_origin(option.annotation) is tuple}
+        return {k: (v,) if k in lists and isinstance(v, str | Path) else v for k, v in values.items()}
 
     def identity(self) -> dict[str, Any]:
         """Everything in this configuration that can change the stage's output, ready for JSON."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ from pipeline.errors import LedgerError, StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import ProgressFile
 from pipeline.stage import Context, Global, Map, Outcome, Removal, Source, Split, Stage, StageConfig
+from pipeline.usage import Usage
 
 BATCH_ROWS = 256
 ROW_GROUP_BYTES = 16 << 20  # rows are buffered up to about this size before they are written
@@ -74,7 +73,7 @@ def run_part(spec: PartSpec) -> Part:
     Raises:
         SluiceError: an error for the user, with the part's name. Anything else is a bug of a stage.
     """
-    started, cpu_started = time.monotonic(), time.process_time()
+    usage = Usage()
     folder = ArtifactFolder(spec.run, spec.artifact)
     attempt = folder.new_attempt(spec.key)
     try:
@@ -90,9 +89,9 @@ def run_part(spec: PartSpec) -> Part:
             files=tuple(files),
             ledger=ledger,
             summary=summary,
-            seconds=time.monotonic() - started,
-            cpu_seconds=time.process_time() - cpu_started,
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            seconds=usage.seconds(),
+            cpu_seconds=usage.cpu_seconds(),
+            peak_memory_bytes=usage.peak_memory_bytes(),
         )
         return folder.commit(part)
     except BaseException:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+RAY_CLIENT_PORT = 23745
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -29,6 +30,7 @@ def ray_address() -> Iterator[str]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = str(REPOSITORY)  # raylets hand their environment on: workers find the tests' own stages
     node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
+    node["ray_client_server_port"] = RAY_CLIENT_PORT
     cluster = Cluster(initialize_head=True, head_node_args=node)
     cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
     yield cluster.address

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from pipeline.errors import InputError
 from pipeline.stage import RecipePath, Split, StageConfig
 
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str | Path) else value
+SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder of token shards
 
 
 class FilesConfig(StageConfig):
     """Options of every stage that reads files."""
 
-    files: Annotated[tuple[RecipePath, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    files: tuple[RecipePath, ...] = Field(min_length=1)
     """Files, folders or glob patterns ("**" for any depth), relative to the recipe."""
 
-    source: str | None = None
+    source: str | None = Field(None, pattern=SOURCE_NAME)
     """Name of these documents in the ledger and the mixture; the artifact's name if absent."""
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"files"})

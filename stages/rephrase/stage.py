@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.stage import Context, Map, Outcome, RecipePath, StageConfig, documents, removal
+from stages.intake.files import SOURCE_NAME
 from stages.rephrase.endpoint import Answer, Endpoint, RequestRefusedError
 
 STYLES_FILE = Path(__file__).with_name("styles.yaml")
@@ -51,7 +52,7 @@ class RephraseConfig(StageConfig):
     """Sampling temperature."""
     number_precision: float = Field(0.95, ge=0, le=1)
     """Share of the answer's numbers that must stand in the document."""
-    source: str = "rephrased"
+    source: str = Field("rephrased", pattern=SOURCE_NAME)
     """Source name of the new documents."""
     concurrency: int = Field(16, ge=1)
     """Requests under way at once, per task."""
@@ -75,8 +76,15 @@ class RephraseConfig(StageConfig):
 
 
 def read_styles(path: Path) -> dict[str, Style]:
-    """The styles of a file by name."""
-    return {name: Style.model_validate(values) for name, values in yaml.safe_load(path.read_text("utf-8")).items()}
+    """The styles of a file by name.
+
+    Raises:
+        OSError, ValueError, yaml.YAMLError: the file cannot be read, or does not hold styles.
+    """
+    styles = yaml.safe_load(path.read_text("utf-8"))
+    if not isinstance(styles, dict):
+        raise ValueError("it must hold styles by name, each with an instruction and an output_ratio")
+    return {name: Style.model_validate(values) for name, values in styles.items()}
 
 
 class Rephrase(Map[RephraseConfig]):
@@ -87,6 +95,7 @@ class Rephrase(Map[RephraseConfig]):
     """
 
     name = "rephrase"
+    version = 2
     config_type = RephraseConfig
     provides = ("rephrase.style", "rephrase.model", "rephrase.length_ratio", "rephrase.number_precision")
     commits_output: ClassVar[bool] = True
@@ -135,9 +144,13 @@ class Rephrase(Map[RephraseConfig]):
             return "rephrasing_off"
         if c.sources and row["source"] not in c.sources:
             return "other_source"
-        if len((row["text"] or "").split()) > c.max_words:
+        words = len((row["text"] or "").split())
+        if not words:
+            return "no_text"
+        if words > c.max_words:
             return "too_long"
-        if xxhash.xxh3_64_intdigest(row["id"], seed=self._seed) > c.share * (2**64 - 1):
+        # Salted: the plain hash of the id chooses the held-out documents.
+        if xxhash.xxh3_64_intdigest(f"rephrase {row['id']}", seed=self._seed) > c.share * (2**64 - 1):
             return "not_in_share"
         return None
 

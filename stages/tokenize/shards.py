@@ -41,12 +41,14 @@ class TokenShardsConfig(StageConfig):
     shard_tokens: int = Field(100_000_000, gt=0)
     """Tokens after which a new file begins; documents are never split over files."""
     held_out: float = Field(0.02, gt=0, lt=1)
-    """Share of each source's documents that is kept from training, chosen by a hash of the id."""
+    """Share of documents that is kept from training, at least one of each source. The choice is by a hash of the id, so
+    more documents do not change it; a rephrased document goes where the one that it was written from goes."""
 
 
 @dataclass(frozen=True)
 class _Document:
     order: int  # seeded hash of the id
+    draw: float  # 0 to 1, by a seeded hash of the id, or of that of the document it was written from
     id: str
     tokens: npt.NDArray[Any]
     size_bytes: int
@@ -56,6 +58,7 @@ class TokenShards(Global[TokenShardsConfig]):
     """Shuffle the encoded documents of each source and write them as shards. Holds all tokens in memory."""
 
     name = "token_shards"
+    version = 2
     config_type = TokenShardsConfig
     accepts = ("documents", "tokenizer")
     produces: ClassVar[str] = "tokens"
@@ -87,13 +90,17 @@ class TokenShards(Global[TokenShardsConfig]):
         for a, b in itertools.pairwise(documents):
             if a.id == b.id:
                 raise StageError(f"source {name}: the document {a.id} came twice")
-        if len(documents) < len(PARTS):
+        draws = sorted({d.draw for d in documents})
+        if len(draws) < len(PARTS):
             raise StageError(
-                f"source {name} has only {len(documents)} document left: it needs one to train on and one to hold "
+                f"source {name} has only {len(draws)} document left: it needs one to train on and one to hold "
                 "out. See the report for where its documents went"
             )
-        held_out = min(max(1, round(len(documents) * self.config.held_out)), len(documents) - 1)
-        split = {"held_out": documents[:held_out], "train": documents[held_out:]}
+        below = min(max(self.config.held_out, draws[0]), draws[-2])  # at least one document on either side
+        split = {
+            "held_out": [d for d in documents if d.draw <= below],
+            "train": [d for d in documents if d.draw > below],
+        }
         return {part: self._files(name, part, split[part], dtype, out) for part in PARTS}
 
     def _files(self, source: str, part: str, documents: Sequence[_Document], dtype: str, out: Path) -> dict[str, Any]:
@@ -122,20 +129,22 @@ class TokenShards(Global[TokenShardsConfig]):
 
 def _documents(artifacts: Sequence[Artifact], seed: int) -> Iterator[tuple[_Document, str]]:
     for artifact in artifacts:
-        for table in artifact.tables(["id", "source", "tokens", "encode.bytes"]):
+        for table in artifact.tables(["id", "source", "parent", "tokens", "encode.bytes"]):
             tokens = table["tokens"].combine_chunks()
             flat, ends = tokens.values.to_numpy(), tokens.offsets.to_numpy()
             rows = zip(
                 table["id"].to_pylist(),
                 table["source"].to_pylist(),
+                table["parent"].to_pylist(),
                 table["encode.bytes"].to_pylist(),
                 ends,
                 ends[1:],
                 strict=False,
             )
-            for document_id, source, size, start, end in rows:
+            for document_id, source, parent, size, start, end in rows:
                 order = xxhash.xxh3_64_intdigest(document_id, seed=seed)
-                yield _Document(order, document_id, flat[start:end], size), source
+                draw = xxhash.xxh3_64_intdigest(f"held out {parent or document_id}", seed=seed) / 2**64
+                yield _Document(order, draw, document_id, flat[start:end], size), source
 
 
 def _shards(documents: Sequence[_Document], max_tokens: int) -> Iterator[list[_Document]]:

@@ -28,7 +28,7 @@ class PretrainConfig(StageConfig):
     """Named size of the model (demo, S, M, L)."""
     batch: int = Field(16, ge=1)
     """Sequences per step."""
-    learning_rate: float = Field(4e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """Peak learning rate (AdamW, warmup-stable-decay)."""
     evaluations: int = Field(10, ge=1)
     """How often the held-out documents are evaluated during training."""
@@ -119,7 +119,8 @@ class Pretrain(Global[PretrainConfig]):
 
 
 def _check_fingerprints(mix: MixFile, found: Mapping[str, str]) -> None:
-    changed = sorted(name for name, share in mix.sources.items() if found.get(name) != share.fingerprint)
+    measured = {name: share.fingerprint for name, share in mix.sources.items()}
+    changed = sorted(name for name in {*measured, *found} if measured.get(name) != found.get(name))
     if changed:
         raise StageError(
             f"the mix was measured on other data than these shards hold, for {', '.join(changed)}: fit it again"

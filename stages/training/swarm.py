@@ -17,7 +17,7 @@ from pipeline.stage import Context, Global, Result, StageConfig
 from stages.training.sources import shards_of, train_tokens
 
 RUNS_FILE = "runs.parquet"
-REPEATS = 2  # further runs of the natural mixture, under other seeds
+REPEATS = 3  # further runs of the natural mixture, under other seeds
 
 
 class Target(StageConfig):
@@ -40,11 +40,11 @@ class ProxySwarmConfig(StageConfig):
     """Optimizer steps of each proxy."""
     batch: int = Field(4, ge=1)
     """Sequences per proxy and step."""
-    learning_rate: float = Field(4e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """Peak learning rate (AdamW, warmup-stable-decay)."""
-    stack: int = Field(20, ge=1)
-    """Proxies trained at once as one stacked model."""
-    evaluation_sequences: int = Field(32, ge=1)
+    stack: int = Field(64, ge=1)
+    """Proxies trained at once as one stacked model; more runs than this make several stacks."""
+    evaluation_sequences: int = Field(128, ge=1)
     """Held-out sequences per source."""
     checkpoint_every_s: float = Field(20.0, gt=0)
     """Seconds between checkpoints; a killed swarm goes on from the last one."""

@@ -13,10 +13,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.run import Run
+from pipeline.usage import family, pss_bytes
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def timed(arguments: list[str]) -> tuple[float, int]:
     def watch() -> None:
         nonlocal peak
         while not done.wait(1.0):
-            peak = max(peak, sum(map(pss_bytes, descendants(process.pid))))
+            peak = max(peak, sum(map(pss_bytes, family(process.pid))))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -59,31 +59,6 @@ def timed(arguments: list[str]) -> tuple[float, int]:
     if status != 0:
         sys.exit(f"sluice {' '.join(arguments)} ended with status {status}")
     return seconds, peak
-
-
-def descendants(root: int) -> Iterator[int]:
-    """A process and all that it has started, directly or not."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, parent = int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        children.setdefault(parent, []).append(pid)
-    waiting = [root]
-    while waiting:
-        pid = waiting.pop()
-        yield pid
-        waiting += children.get(pid, [])
-
-
-def pss_bytes(pid: int) -> int:
-    """Memory of a process, shared pages counted in proportion."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0  # it ended while we looked
-    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
 if __name__ == "__main__":

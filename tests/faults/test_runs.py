@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import Sluice
+from tests.conftest import RAY_CLIENT_PORT, Sluice
 
 PARTS = 4
 
@@ -67,6 +67,16 @@ def test_a_run_keeps_drops_and_accounts(tmp_path: Path, sluice: Sluice) -> None:
     dropped = f"docs/docs-1.jsonl@{len(json.dumps({'text': 'a short one of file 1'})) + 1}"
     assert "kept: dropped: short (2 words < 3)" in sluice("explain", tmp_path / "run", dropped)
     assert "faults: done, 1 of 1 artifacts" in sluice("status", tmp_path / "run")
+
+
+@pytest.mark.parametrize("address", ["auto", f"ray://127.0.0.1:{RAY_CLIENT_PORT}"])
+def test_a_cluster_is_joined_by_any_form_of_address(
+    tmp_path: Path, sluice: Sluice, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", sluice.address)  # what "auto" looks for
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    assert "done in" in sluice("run", recipe, "--out", tmp_path / "run", "--address", address)
+    assert len(documents(tmp_path / "run")) == 2 * PARTS
 
 
 def test_a_finished_run_does_nothing_and_says_so_within_five_seconds(tmp_path: Path, sluice: Sluice) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.artifact import Artifact, ArtifactFolder, Part, digest_of, file_record
@@ -31,6 +31,7 @@ def attempt(folder: ArtifactFolder, content: bytes, key: str = "k", seconds: flo
     return Part(key, "a.warc", files.relative_to(folder.folder).as_posix(), (record,), ledger, {"n": 1}, seconds)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=6), st.randoms(use_true_random=False))
 def test_a_digest_does_not_depend_on_the_order_of_keys(values: dict[str, Any], random) -> None:
     keys = list(values)
@@ -38,6 +39,7 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(values: dict[str, Any], r
     assert digest_of({key: values[key] for key in keys}) == digest_of(values)
 
 
+@settings(deadline=None)
 @given(JSON, JSON)
 def test_digests_are_equal_only_for_equal_json(a: Any, b: Any) -> None:
     assert (digest_of(a) == digest_of(b)) == (json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True))
@@ -66,7 +68,7 @@ def test_of_two_attempts_the_first_to_commit_is_the_part_and_the_others_files_go
 
 
 def test_a_commit_given_twice_keeps_its_files(tmp_path: Path) -> None:
-    """Over NFS a link can be made and yet be reported as refused: the client repeats a request whose answer was lost."""
+    """Over NFS a link can be made and yet be reported as refused: the client repeats requests whose answer is lost."""
     folder = ArtifactFolder(tmp_path, "web")
     part = attempt(folder, b"one")
     folder.commit(part)

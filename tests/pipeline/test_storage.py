@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,21 +39,37 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_of_many_writers_of_one_name_exactly_one_wins_and_its_file_is_whole(tmp_path: Path) -> None:
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless_threads")
+def test_of_many_writers_of_one_name_exactly_one_wins_and_its_file_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writers = 16
-    path = tmp_path / "commits" / "key.json"
-    contents = [bytes([65 + i]) * 200_000 for i in range(writers)]
+    contents = [bytes([65 + i]) * 50_000 for i in range(writers)]
     together = threading.Barrier(writers)
+    write_temporary = storage._write_temporary
 
-    def write(content: bytes) -> bool:
-        together.wait()
-        return storage.put_if_absent(path, content)
+    def write_temporary_and_wait(path: Path, content: bytes) -> Path:
+        temporary = write_temporary(path, content)
+        together.wait()  # all of them find the name free and reach for it in the same moment
+        return temporary
 
+    monkeypatch.setattr(storage, "_write_temporary", write_temporary_and_wait)
     with ThreadPoolExecutor(writers) as pool:
-        won = list(pool.map(write, contents))
-    assert won.count(True) == 1
-    assert path.read_bytes() == contents[won.index(True)]
-    assert [p.name for p in path.parent.iterdir()] == ["key.json"]
+        for i in range(20):
+            path = tmp_path / "commits" / f"{i}.json"
+            won = list(pool.map(storage.put_if_absent, [path] * writers, contents))
+            assert won.count(True) == 1
+            assert path.read_bytes() == contents[won.index(True)]
+    assert sorted(p.name for p in path.parent.iterdir()) == sorted(f"{i}.json" for i in range(20))
 
 
 def test_a_name_that_is_taken_keeps_its_content(tmp_path: Path) -> None:
@@ -120,9 +137,7 @@ class AddsNoise(Map[StageConfig]):
         return Outcome(batch.set_column(batch.column_names.index("text"), "text", pa.array(noise, pa.large_string())))
 
 
-def test_a_part_that_does_not_fit_on_the_disk_is_told_and_its_attempt_removed(
-    small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_part_that_does_not_fit_on_the_disk_is_told_and_its_attempt_removed(small_disk: Path, tmp_path: Path) -> None:
     upstream = artifact_of(tmp_path, "docs", [texts({"a": "a"})])
     step = StepSpec("noise", AddsNoise, StageConfig(), {})
     (path,) = upstream.file_paths("documents.parquet")

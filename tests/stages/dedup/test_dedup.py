@@ -134,7 +134,7 @@ def test_two_documents_of_one_id_are_refused_by_name(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_lines(tmp_path / folder / "x.jsonl", [f"a text in {folder}"])
     artifacts = {name: {"stage": "json_lines", "files": f"{name}/x.jsonl", "source": "web"} for name in "ab"}
-    with pytest.raises(StageError, match="two documents have the id web/x.jsonl@0"):
+    with pytest.raises(StageError, match=r"two documents have the id web/x\.jsonl@0"):
         run_here(tmp_path, {**artifacts, "unique": {"stage": "dedup", "from": ["a", "b"]}})
 
 

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.stage import DOCUMENT_SCHEMA
@@ -26,6 +26,7 @@ def bands_of(stage: Signatures, *documents: str | None) -> list[list[int]]:
     return stage.process(batch).kept["dedup.bands"].to_pylist()
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=60))
 def test_equal_texts_have_equal_signatures(stage: Signatures, text: str) -> None:
     a, b, shouted = bands_of(stage, text, text, f"  {text} !!")
@@ -45,9 +46,9 @@ def test_a_document_without_words_meets_nobody(stage: Signatures, text: str | No
 
 @pytest.mark.parametrize(("one", "other"), [("→ → ↓", "😀"), ("∀∃", "∃∀")])
 def test_documents_of_other_signs_are_no_exact_duplicates(stage: Signatures, one: str, other: str) -> None:
-    first, second, spaced = stage.process(texts({"a": one, "b": other, "c": f" {one}\n"})).kept[
-        "dedup.content_hash"
-    ].to_pylist()
+    first, second, spaced = (
+        stage.process(texts({"a": one, "b": other, "c": f" {one}\n"})).kept["dedup.content_hash"].to_pylist()
+    )
     assert first != second
     assert first == spaced
 

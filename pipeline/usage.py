@@ -1,0 +1,79 @@
+"""What a task cost: CPU seconds and memory of its process and of the child processes it keeps, read from /proc."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PROC = Path("/proc")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Usage:
+    """Measures from its making on."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._cpu_before = {pid: _cpu_seconds(pid) for pid in family(os.getpid())}
+        self._ended_before = _ended_children_cpu_seconds()
+        with suppress(OSError):  # where this is refused, the peak is that of the worker's whole life
+            (PROC / "self/clear_refs").write_text("5")
+
+    def seconds(self) -> float:
+        """Wall seconds."""
+        return time.monotonic() - self._started
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of this process and its descendants, those that have ended meanwhile included."""
+        alive = sum(_cpu_seconds(pid) - self._cpu_before.get(pid, 0.0) for pid in family(os.getpid()))
+        return max(0.0, alive + _ended_children_cpu_seconds() - self._ended_before)
+
+    def peak_memory_bytes(self) -> int:
+        """Largest resident memory of this process, plus those of the child processes that are alive."""
+        return sum(_field_bytes(pid, "status", "VmHWM:") for pid in family(os.getpid()))
+
+
+def family(root: int) -> list[int]:
+    """A process and all that it has started, directly or not, and that is alive."""
+    children: dict[int, list[int]] = {}
+    for folder in PROC.glob("[0-9]*"):
+        if stat := _text(folder / "stat"):
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(folder.name))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def pss_bytes(pid: int) -> int:
+    """Memory of a process with shared pages counted in proportion; 0 once it has ended."""
+    return _field_bytes(pid, "smaps_rollup", "Pss:")
+
+
+def _cpu_seconds(pid: int) -> float:
+    if pid == os.getpid():
+        return time.process_time()
+    if not (stat := _text(PROC / str(pid) / "stat")):
+        return 0.0
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S  # utime and stime: fields 14 and 15 of proc(5)
+
+
+def _ended_children_cpu_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _field_bytes(pid: int, file: str, field: str) -> int:
+    lines = _text(PROC / str(pid) / file).splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def _text(path: Path) -> str:
+    """A file of /proc; empty if its process has ended or is not ours to look at."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""

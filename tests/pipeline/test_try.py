@@ -1,0 +1,164 @@
+"""One stage on a few files: a line of JSON for each document, with its fate and what was measured."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.commands import try_stage
+from pipeline.errors import RecipeError
+from tests.stages.in_process import write_lines
+from tests.stages.pdf_files import text_pdf
+
+SENTENCE = "The committee met in the old hall and spoke of the rivers of the county for a long time. "
+SHORT = "the committee of that county and its rivers"
+PAGE = (
+    "<html><head><title>Rivers</title></head><body><nav><a href='/'>Home</a></nav>"
+    f"<article><h1>Rivers</h1><p>{SENTENCE * 4}</p><p>{SENTENCE * 4}</p></article></body></html>"
+)
+
+
+def tried(stage: str, *files: Path, options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in try_stage(stage, files, options)]
+    for line in lines:
+        assert {"id", "kept", "reason", "scores", "text"} <= set(line)
+        assert line["kept"] == (line["reason"] is None) == (line["verdict"] == "kept")
+    return lines
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "rivers.html"
+    path.write_text(PAGE)
+    return path
+
+
+def test_a_page_through_extraction(page: Path) -> None:
+    (line,) = tried("extract_html", page)
+    assert line["kept"]
+    assert line["id"].startswith("try/rivers.html")
+    assert SENTENCE.strip() in line["text"]
+    assert "Home" not in line["text"]
+    assert line["scores"]["extract_html.title"] == "Rivers"
+
+
+def test_a_page_through_a_filter_is_extracted_first(page: Path) -> None:
+    (line,) = tried("gopher_quality", page)
+    assert line["kept"]
+    assert line["scores"]["gopher_quality.words"] > 50
+
+
+def test_a_real_page(shared_data: Path, tmp_path: Path) -> None:
+    archive = shared_data / "html_extraction" / "readability_test_pages" / "pages.tar.zst"
+    with (
+        pa.CompressedInputStream(pa.OSFile(str(archive)), "zstd") as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        member = next(m for m in tar if m.name.endswith(".html"))
+        (tmp_path / "page.html").write_bytes(tar.extractfile(member).read())
+    (line,) = tried("extract_html", tmp_path / "page.html")
+    assert line["kept"]
+    assert len(line["text"].split()) > 100
+
+
+def test_a_real_pdf(shared_data: Path) -> None:
+    (line,) = tried("pdf", shared_data / "pdf" / "docling" / "multi_page.pdf")
+    assert line["kept"]
+    assert "word processor" in line["text"].lower()
+
+
+def test_a_pdf(tmp_path: Path) -> None:
+    (line,) = tried("pdf", text_pdf(tmp_path / "minutes.pdf", [SENTENCE * 5, "The second page of the minutes."]))
+    assert line["kept"]
+    assert "old hall" in line["text"]
+    assert "The second page" in line["text"]
+
+
+def test_a_damaged_pdf_is_failed_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4 and then nothing of the kind")
+    (line,) = tried("pdf", tmp_path / "broken.pdf")
+    assert (line["verdict"], line["kept"]) == ("failed", False)
+    assert "broken.pdf" in line["id"]
+    assert line["evidence"]
+
+
+def test_documents_through_a_filter_with_an_option(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "docs.jsonl", [SENTENCE * 5, SHORT])
+    dropped, kept = sorted(tried("gopher_quality", path), key=lambda line: line["kept"])
+    assert (dropped["reason"], dropped["text"]) == ("too_few_words", SHORT)
+    assert "8 words < 50" in dropped["evidence"]
+    assert kept["text"] == SENTENCE * 5
+    lines = tried("gopher_quality", path, options=("min_words=8",))
+    assert [line["scores"]["gopher_quality.words"] for line in lines] == [95, 8]  # in the order of the file
+    assert all(line["kept"] for line in lines)
+
+
+def test_a_long_document_that_is_dropped_is_shown_whole(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "docs.jsonl", [SENTENCE * 40])
+    (line,) = tried("gopher_quality", path, options=("max_words=10",))
+    assert line["text"] == SENTENCE * 40
+
+
+def test_documents_through_dedup(tmp_path: Path) -> None:
+    one = write_lines(tmp_path / "one.jsonl", [SENTENCE * 5])
+    two = write_lines(tmp_path / "two.jsonl", [SENTENCE.upper() * 5, "another text"])
+    lines = tried("dedup", one, two)
+    assert [(line["id"].split("@")[0], line["reason"]) for line in lines] == [
+        ("try/one.jsonl", None),
+        ("try/two.jsonl", "exact_duplicate"),
+        ("try/two.jsonl", None),
+    ]
+    assert "to try/one.jsonl@0" in lines[1]["evidence"]
+
+
+def test_a_line_that_is_no_json_is_shown_as_failed(tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl"
+    path.write_text(f'{{"text": "{SHORT}"}}\n{{"text": \n')
+    lines = tried("gopher_quality", path, options=("min_words=1",))
+    assert [line["verdict"] for line in lines] == ["kept", "failed"]
+    assert f"byte {len(SHORT) + 13}" in lines[1]["evidence"]
+
+
+def test_source_code(tmp_path: Path) -> None:
+    path = tmp_path / "rivers.py"
+    path.write_text("def length(river):\n    return river.kilometres\n")
+    (line,) = tried("source_code", path)
+    assert line["text"] == path.read_text()
+
+
+def test_an_unknown_stage_is_told_with_the_nearest_name(page: Path) -> None:
+    with pytest.raises(RecipeError, match="unknown stage 'gopher_qualty'; did you mean 'gopher_quality'"):
+        tried("gopher_qualty", page)
+
+
+def test_an_unknown_option_is_told_with_the_nearest_name(page: Path) -> None:
+    with pytest.raises(RecipeError, match="gopher_quality: unknown option 'min_word'; did you mean 'min_words'"):
+        tried("gopher_quality", page, options=("min_word=3",))
+
+
+def test_a_stage_that_returns_no_documents_is_refused(page: Path) -> None:
+    with pytest.raises(RecipeError, match="'train_tokenizer' does not return documents but tokenizer"):
+        tried("train_tokenizer", page, options=("vocabulary=257",))
+
+
+def test_an_option_of_the_wrong_type_is_told_with_its_value(page: Path) -> None:
+    with pytest.raises(RecipeError, match=r"gopher_quality: min_words: .*got 'many'"):
+        tried("gopher_quality", page, options=("min_words=many",))
+
+
+def test_an_option_without_a_value_is_told_with_an_example(page: Path) -> None:
+    with pytest.raises(RecipeError, match="expected key=value, for example"):
+        tried("gopher_quality", page, options=("min_words",))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"there is no file or folder .*absent\.html"):
+        tried("extract_html", tmp_path / "absent.html")
+
+
+def test_files_of_two_kinds_are_refused(page: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="html_files and json_lines"):
+        tried("gopher_quality", page, write_lines(tmp_path / "docs.jsonl", ["text"]))
