@@ -239,5 +239,6 @@ class ArtifactFolder:
 
 
 def file_record(folder: Path, path: Path, rows: int | None = None) -> File:
-    """The record of a finished file."""
+    """The record of a finished file, which is on the disk when this returns."""
+    storage.flush(path)
     return File(path.relative_to(folder).as_posix(), path.stat().st_size, storage.sha256_of(path), rows)

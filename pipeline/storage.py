@@ -79,6 +79,12 @@ def _write_temporary(path: Path, content: bytes) -> Path:
     return temporary
 
 
+def flush(path: Path) -> None:
+    """Have a finished file reach the disk, so that no record can outlive what it names."""
+    with explained_disk_errors(path), open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a file's content."""
     with open(path, "rb") as file:

@@ -131,7 +131,7 @@ _PLANS: dict[Size, _Plan] = {
             "nltk": 60,
         },
         papers=60,
-        scanned=8,
+        scanned=5,
         whole_scanned=1,
         paper_roots=_PAPER_ROOTS,
         paper_shares=2,

@@ -54,7 +54,7 @@ class Pdf(Source[PdfConfig]):
     def splits(self) -> list[Split]:
         # reading is slow against starting a task, so few files to a task keep all cores busy to the end
         files = matching_files(self.config.files, (".pdf", ".PDF"))
-        return splits_of_size(files, max_bytes=32_000_000, max_files=8)
+        return splits_of_size(files, max_bytes=32_000_000, max_files=16)
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
         limits = PdfLimits(self.config.ocr, self.config.max_pages, self.config.max_page_pixels)
