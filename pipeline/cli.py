@@ -24,7 +24,8 @@ app = typer.Typer(
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override: artifact.option=value; may be given several times.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override: artifact.option=value; may be given several times."),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder of the run; runs/<name of the recipe> if absent.")
@@ -85,8 +86,13 @@ def explain(run: RunArgument, document_id: Annotated[str, typer.Argument(help="I
 @app.command(name="try")
 def try_(
     stage: Annotated[str, typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.")],
-    files: Annotated[list[Path], typer.Argument(help="A few files: HTML, PDF, WARC, JSON Lines with a text field.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Option of the stage: option=value.")] = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="A few files: HTML, PDF, WARC, JSON Lines with a text field."),
+    ],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the stage: option=value.")
+    ] = None,
 ) -> None:
     """Run one stage on a few files and print one JSON line a document."""
     from pipeline import commands

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 RAY_CLIENT_PORT = 23745
+settings.register_profile("shared machine", deadline=None)  # a loaded machine is no reason to fail
+settings.load_profile("shared machine")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -27,7 +30,7 @@ def ray_address() -> Iterator[str]:
     """Address of a Ray cluster on this machine: a head and a second raylet, one CPU each."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_WAIT_POLICY": "PASSIVE"}
     os.environ["PYTHONPATH"] = str(REPOSITORY)  # raylets hand their environment on: workers find the tests' own stages
     node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
     node["ray_client_server_port"] = RAY_CLIENT_PORT

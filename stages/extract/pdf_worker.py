@@ -57,11 +57,8 @@ class PdfWorker:
             MachineError: no process could be started.
         """
         pages: list[Page] = []
-        if self._process is not None and self._process.poll() is not None:
-            self._kill()  # it ended between two files: this one is not to blame
-        process = self._process or self._start()
         try:
-            _send(process.stdin, {"path": str(path), "limits": asdict(self._limits)})
+            process = self._asked(path)
             while True:
                 reply = self._receive(process, self._page_deadline_s)
                 if "page" not in reply:
@@ -80,6 +77,20 @@ class PdfWorker:
         if "reason" in reply:
             raise UnreadablePdf(reply["reason"], reply["evidence"])
         return pages
+
+    def _asked(self, path: Path) -> subprocess.Popen[bytes]:
+        """The process, once it has taken up this file; one that ended since the last file is replaced."""
+        if self._process is not None:
+            try:
+                return self._ask(self._process, path)
+            except (EOFError, BrokenPipeError):
+                self._kill()  # it ended between two files: this one is not to blame
+        return self._ask(self._start(), path)
+
+    def _ask(self, process: subprocess.Popen[bytes], path: Path) -> subprocess.Popen[bytes]:
+        _send(process.stdin, {"path": str(path), "limits": asdict(self._limits)})
+        self._receive(process, START_DEADLINE_S)
+        return process
 
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parents[2])
@@ -170,6 +181,7 @@ def main() -> None:
     _send(replies, {"ready": True})
     while header := requests.read(_LENGTH.size):
         request = json.loads(requests.read(_LENGTH.unpack(header)[0]))
+        _send(replies, {"accepted": True})
         try:
             for page in pages_of(Path(request["path"]), PdfLimits(**request["limits"])):
                 _send(replies, {"page": asdict(page)})

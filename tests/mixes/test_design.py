@@ -19,7 +19,7 @@ def naturals_and_caps(draw):
     return natural, np.minimum(natural * slack, 1.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(naturals_and_caps(), st.integers(4, 40), st.integers(0, 2**31))
 def test_every_run_is_a_mixture_within_the_caps(world, count, seed):
     natural, caps = world
@@ -30,7 +30,7 @@ def test_every_run_is_a_mixture_within_the_caps(world, count, seed):
     assert (runs <= caps + 1e-12).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(naturals_and_caps(), st.integers(4, 40), st.integers(0, 3))
 def test_natural_mix_comes_first_and_is_repeated_last(world, count, repeats):
     natural, caps = world

@@ -140,7 +140,7 @@ def test_infeasible_target_names_the_largest_feasible_one():
     assert ratio_caps(sources, 1200.0, 4.0, highest).sum() == pytest.approx(1.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.floats(100, 1e9), st.floats(0.05, 1.0)), min_size=2, max_size=8), st.floats(0.5, 8))
 def test_the_named_target_is_feasible_and_a_larger_one_is_not(sources, epochs):
     tokens, highest = np.array(sources).T

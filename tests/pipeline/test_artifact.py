@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.artifact import Artifact, ArtifactFolder, Part, digest_of, file_record
@@ -31,7 +31,6 @@ def attempt(folder: ArtifactFolder, content: bytes, key: str = "k", seconds: flo
     return Part(key, "a.warc", files.relative_to(folder.folder).as_posix(), (record,), ledger, {"n": 1}, seconds)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=6), st.randoms(use_true_random=False))
 def test_a_digest_does_not_depend_on_the_order_of_keys(values: dict[str, Any], random) -> None:
     keys = list(values)
@@ -39,7 +38,6 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(values: dict[str, Any], r
     assert digest_of({key: values[key] for key in keys}) == digest_of(values)
 
 
-@settings(deadline=None)
 @given(JSON, JSON)
 def test_digests_are_equal_only_for_equal_json(a: Any, b: Any) -> None:
     assert (digest_of(a) == digest_of(b)) == (json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True))

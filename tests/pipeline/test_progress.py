@@ -4,7 +4,7 @@ import io
 import time
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -47,7 +47,6 @@ def test_a_global_stage_is_as_far_as_its_steps() -> None:
     assert StageProgress("running", parts=1, steps=(30, 120)).fraction() == 0.25
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["waiting", "running", "done", "reused"]),
     st.integers(0, 50),

@@ -102,7 +102,7 @@ def test_nothing_to_remove_in_nothing(tmp_path: Path) -> None:
     assert summary["documents"] == 2
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.randoms(use_true_random=False))
 def test_the_result_does_not_depend_on_the_split_into_parts_or_their_order(
     tmp_path_factory: pytest.TempPathFactory, rng: random.Random

@@ -2,7 +2,7 @@
 
 import string
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from stages.dedup.shingles import content_hash, jaccard, shingles, words
@@ -11,7 +11,6 @@ WORDS = st.lists(st.text(string.ascii_lowercase + "äöüß0123456789", min_size
 SETS = st.sets(st.binary(max_size=2), max_size=12)
 
 
-@settings(deadline=None)
 @given(WORDS, st.lists(st.sampled_from([" ", "\n\n", ", ", "! ", " — ", " (", "… "]), min_size=30, max_size=30))
 @example(["straße"], [" "] * 30)
 def test_case_space_and_punctuation_do_not_change_the_content_hash(document: list[str], gaps: list[str]) -> None:
@@ -20,7 +19,6 @@ def test_case_space_and_punctuation_do_not_change_the_content_hash(document: lis
     assert content_hash(words(plain)) == content_hash(words(loud))
 
 
-@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_other_words_have_another_content_hash(a: list[str], b: list[str]) -> None:
     assume(a != b)
@@ -50,7 +48,6 @@ def test_shingles_are_the_distinct_runs_of_words() -> None:
     assert shingles(["a", "a", "a", "a", "a"], 2) == [b"a a"]
 
 
-@settings(deadline=None)
 @given(WORDS, st.integers(1, 6))
 def test_a_document_has_a_shingle_unless_it_has_no_words(document: list[str], size: int) -> None:
     found = shingles(document, size)
@@ -59,7 +56,6 @@ def test_a_document_has_a_shingle_unless_it_has_no_words(document: list[str], si
     assert found == sorted(set(found))
 
 
-@settings(deadline=None)
 @given(SETS, SETS)
 def test_similarity_is_symmetric_and_1_for_equal_sets_alone(a: set[bytes], b: set[bytes]) -> None:
     assert jaccard(a, b) == jaccard(b, a)
@@ -68,7 +64,6 @@ def test_similarity_is_symmetric_and_1_for_equal_sets_alone(a: set[bytes], b: se
     assert (jaccard(a, b) == 0) == (not a & b)
 
 
-@settings(deadline=None)
 @given(SETS, SETS, SETS)
 def test_dissimilarity_obeys_the_triangle_inequality(a: set[bytes], b: set[bytes], c: set[bytes]) -> None:
     """The Jaccard distance is a metric on non-empty sets (Levandowsky and Winter 1971)."""

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.stage import DOCUMENT_SCHEMA
@@ -26,7 +26,6 @@ def bands_of(stage: Signatures, *documents: str | None) -> list[list[int]]:
     return stage.process(batch).kept["dedup.bands"].to_pylist()
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=60))
 def test_equal_texts_have_equal_signatures(stage: Signatures, text: str) -> None:
     a, b, shouted = bands_of(stage, text, text, f"  {text} !!")

@@ -76,7 +76,7 @@ def test_the_seed_chooses_the_code(tmp_path: Path) -> None:
 def test_readmes_are_json_lines_about_installed_distributions(tiny: Built) -> None:
     with pa.CompressedInputStream(str(tiny.folder / "readmes" / "readmes.jsonl.zst"), "zstd") as stream:
         rows = [json.loads(line) for line in stream.read().decode().splitlines()]
-    assert len(rows) == tiny.summary.readmes == 10
+    assert len(rows) == tiny.summary.readmes == 30
     for row in rows:
         assert set(row) == {"id", "title", "text", "url", "licence"}
         assert len(row["text"]) >= 200

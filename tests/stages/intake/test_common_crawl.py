@@ -148,7 +148,7 @@ def test_one_damaged_record_fails_and_all_others_are_read_once(tmp_path, how, at
     assert removal.evidence.startswith("a.warc.gz at byte ")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["", *HOW]), min_size=1, max_size=8), st.booleans())
 def test_any_damage_to_some_records_leaves_the_others(tmp_path_factory, how, end_is_cut):
     records_ = pages(len(how) + 1)

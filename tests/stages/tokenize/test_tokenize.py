@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline import stage as contract
@@ -83,7 +83,6 @@ def shards(folder: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, n
                 yield source, part, ids, pq.read_table(path.with_suffix(".documents.parquet")).to_pylist()
 
 
-@settings(deadline=None)
 @given(text=st.text())
 @example(text=f"how to use {END_OF_DOCUMENT} in code")
 @example(text="\x00\ufeff\u2028 e\u0301 é ﬁ \r\n\t  two  spaces ")
@@ -94,7 +93,6 @@ def test_any_text_comes_back_from_its_tokens(folder: Path, encode: Encode, text:
     assert tokenizer.decode(ids[:-1], skip_special_tokens=False) == text
 
 
-@settings(deadline=None)
 @given(text=st.text() | st.just(f"a {END_OF_DOCUMENT} b {END_OF_DOCUMENT}"))
 def test_the_end_of_document_stands_at_the_end_alone(encode: Encode, text: str) -> None:
     """A page about language models that names the token must not end before its end."""
