@@ -18,7 +18,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
-from pipeline.progress import Display, ProgressFile, StageProgress, row
+from pipeline.progress import Display, ProgressFile, StageProgress, table_of
 from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class
 from pipeline.report import write_report
@@ -149,11 +149,7 @@ def status(folder: Path) -> tuple[str, Table]:
     """One sentence on a run and a table of its stages."""
     run = Run.open(folder)
     sealed = run.artifacts()
-    table = Table(box=None, padding=(0, 1))
-    for heading in ("stage", "state", "parts", "in", "out", "per second", "time", "left"):
-        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
-    for name in run.state.artifacts:
-        table.add_row(name, *row(_stage_status(run, name, sealed.get(name))))
+    table = table_of({name: _stage_status(run, name, sealed.get(name)) for name in run.state.artifacts})
     state = {"running": "is running, or was killed"}.get(run.state.status, run.state.status)
     message = f"{run.state.name}: {state}, {len(sealed)} of {len(run.state.artifacts)} artifacts are there"
     return message + (f"\n{run.state.message}" if run.state.message else ""), table

@@ -83,17 +83,14 @@ class Display:
     def __init__(self, console: Console, stages: Mapping[str, StageProgress]) -> None:
         self.console = console
         self.stages = stages
-        self._live: Live | None = None
         self._printed = time.monotonic()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show progress inside the block."""
         if self.console.is_terminal:
-            with Live(get_renderable=self.table, console=self.console, refresh_per_second=4) as live:
-                self._live = live
+            with Live(get_renderable=lambda: table_of(self.stages), console=self.console, refresh_per_second=4):
                 yield
-            self._live = None
         else:
             yield
 
@@ -116,14 +113,15 @@ class Display:
         if running:
             self.say("running: " + "; ".join(running))
 
-    def table(self) -> Table:
-        """One row a stage."""
-        table = Table(box=None, padding=(0, 1))
-        for heading in ("stage", "state", "parts", "in", "out", "per second", "time", "left"):
-            table.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
-        for name, stage in self.stages.items():
-            table.add_row(name, *row(stage), style="dim" if stage.state in ("waiting", "reused") else None)
-        return table
+
+def table_of(stages: Mapping[str, StageProgress]) -> Table:
+    """One row a stage."""
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("stage", "state", "parts", "in", "out", "per second", "time", "left"):
+        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
+    for name, stage in stages.items():
+        table.add_row(name, *row(stage), style="dim" if stage.state in ("waiting", "reused") else None)
+    return table
 
 
 def row(stage: StageProgress) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import progress
-from pipeline.progress import Display, ProgressFile, StageProgress, describe
+from pipeline.progress import Display, ProgressFile, StageProgress, describe, table_of
 
 
 def test_a_report_is_read_back(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_plain_output_gets_a_line_now_and_then_about_what_runs(monkeypatch) -> N
 def test_the_table_has_a_row_for_each_stage_in_order() -> None:
     stages = {"web": StageProgress("done", 2, 2, 5, 9, seconds=1.0), "model": StageProgress()}
     out = io.StringIO()
-    Console(file=out, width=100).print(Display(Console(file=out), stages).table())
+    Console(file=out, width=100).print(table_of(stages))
     lines = out.getvalue().split("\n")
     assert lines[1].split() == ["web", "done", "2/2", "9", "5", "9", "1", "s"]
     assert lines[2].split() == ["model", "waiting"]
