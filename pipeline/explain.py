@@ -22,7 +22,8 @@ def explain(folder: Path, document_id: str) -> str:
         RecipeError: no stage of this run has seen a document of this id.
     """
     run = Run.open(folder)
-    lines = [line for artifact in run.artifacts().values() for line in _lines(artifact, document_id)]
+    told: dict[str, Any] = {}
+    lines = [line for artifact in run.artifacts().values() for line in _lines(artifact, document_id, told)]
     if not lines:
         raise RecipeError(
             f"no document {document_id!r} in {folder}: ids look like <source>/<file>@<offset>; the report's samples "
@@ -31,10 +32,13 @@ def explain(folder: Path, document_id: str) -> str:
     return "\n".join([document_id, *lines])
 
 
-def _lines(artifact: Artifact, document_id: str) -> Iterator[str]:
+def _lines(artifact: Artifact, document_id: str, told: dict[str, Any]) -> Iterator[str]:
+    """What one artifact knows; ``told`` are the measurements that the reader has seen already."""
     for path in artifact.file_paths(DOCUMENTS_FILE):
         for row in _rows(path, "id", document_id):
-            yield f"  {artifact.name}: kept{_described(row)}"
+            if "." not in artifact.name:  # private to a composite
+                yield f"  {artifact.name}: kept{_described(row)}"
+                yield from _measured(row, told)
         for child in _rows(path, "parent", document_id):
             yield f"  {artifact.name}: {child['id']} was written from it"
     for path in artifact.file_paths(REMOVED_FILE):
@@ -43,8 +47,7 @@ def _lines(artifact: Artifact, document_id: str) -> Iterator[str]:
             yield f"  {row['step']}: {row['verdict']}: {row['reason']}{evidence}"
             if row["excerpt"]:
                 yield f"    text: {row['excerpt'][:160]!r}"
-            if scores := json.loads(row["scores"]):
-                yield f"    measured: {_measured(scores)}"
+            yield from _measured(json.loads(row["scores"]), told)
     if artifact.kind == "tokens":
         yield from _token_ranges(artifact, document_id)
 
@@ -70,10 +73,12 @@ def _described(row: dict[str, Any]) -> str:
     where = f", from {origin['path']} at byte {origin['offset']}" if origin and origin.get("path") else ""
     url = f", {row['url']}" if row.get("url") else ""
     words = f", {len(row['text'].split())} words" if row.get("text") else ""
-    scores = {name: value for name, value in row.items() if is_measured(name) and value is not None}
-    measured = f"\n    measured: {_measured(scores)}" if scores else ""
-    return f"{where}{url}{words}{measured}"
+    return f"{where}{url}{words}"
 
 
-def _measured(scores: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={round(v, 4) if isinstance(v, float) else v}" for k, v in sorted(scores.items()))
+def _measured(row: dict[str, Any], told: dict[str, Any]) -> Iterator[str]:
+    new = {k: v for k, v in row.items() if is_measured(k) and v is not None and told.get(k) != v}
+    told |= new
+    if new:
+        shown = (f"{k}={round(v, 4) if isinstance(v, float) else v}" for k, v in sorted(new.items()))
+        yield f"    measured: {', '.join(shown)}"
