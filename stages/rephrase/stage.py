@@ -112,7 +112,11 @@ class Rephrase(Map[RephraseConfig]):
 
     def process(self, batch: pa.Table) -> Outcome:
         rows = batch.to_pylist()
-        removed = [removal(row, "dropped", reason, "it stays where it was") for row in rows if (reason := self._left_alone(row))]
+        removed = [
+            removal(row, "dropped", reason, "it stays where it was")
+            for row in rows
+            if (reason := self._left_alone(row))
+        ]
         chosen = [row for row in rows if not self._left_alone(row)]
         with ThreadPoolExecutor(self.config.concurrency) as pool:
             answers = list(pool.map(self._answer, chosen))
