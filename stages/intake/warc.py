@@ -14,6 +14,7 @@ import io
 import mmap
 import re
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ class _BadDataError(Exception):
         self.reason = reason
 
 
-class _Frame:
+class _Frame(ABC):
     """Decoded bytes that can be read on their own: a plain file, one gzip member, a file of zstd or lz4 frames."""
 
     ends_with_file = True  # if these bytes end too early, the file does
@@ -71,17 +72,17 @@ class _Frame:
         self.file, self.start = file, start
         self.rewind(0)
 
+    @abstractmethod
     def chunks(self, skip: int) -> Iterator[bytes]:
         """The decoded bytes from ``skip`` on; raises _BadDataError where they stop making sense."""
-        raise NotImplementedError
 
+    @abstractmethod
     def place(self, at: int) -> str:
         """Name of the record that starts at decoded byte ``at``, unique in the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def extent(self, at: int) -> tuple[int, int | None]:
         """Offset in the file and bytes there of the record that starts at ``at`` and ends here."""
-        raise NotImplementedError
 
     def rewind(self, position: int) -> None:
         """Go to this place of the decoded bytes (compressed frames are decoded again from their start)."""
