@@ -124,9 +124,6 @@ def main() -> None:
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one was", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

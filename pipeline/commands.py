@@ -68,7 +68,8 @@ def run_recipe(path: Path, overrides: Sequence[str], out: Path | None, address: 
         raise
     except KeyboardInterrupt:
         run.state.status = "interrupted"
-        raise
+        console.print("interrupted; the same command goes on where this one was")
+        raise  # the command line exits with status 130
     finally:
         run.save_state()
     report = write_report(run)

@@ -141,7 +141,8 @@ class _Builder:
         except ValidationError as error:
             for detail in error.errors():
                 where = (*location, *detail["loc"])
-                message = f"{stage.name}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+                option = ".".join(map(str, detail["loc"]))  # empty where several options do not fit together
+                message = f"{stage.name}: {option and f'{option}: '}{detail['msg'].removeprefix('Value error, ')}"
                 if detail["type"] == "extra_forbidden":
                     key = str(detail["loc"][-1])
                     message = f"{stage.name}: unknown option '{key}'{did_you_mean(key, stage.config_type.model_fields)}"

@@ -34,6 +34,10 @@ class ProgressFile:
         self._last = now
         storage.replace(self.path, json.dumps([done, total]).encode())
 
+    def clear(self) -> None:
+        """Forget what an earlier run has reported."""
+        self.path.unlink(missing_ok=True)
+
     def read(self) -> tuple[int, int] | None:
         """Steps done and in all, if the stage has reported any."""
         try:

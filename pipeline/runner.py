@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -166,13 +166,39 @@ class OnRay:
                 self._ray.cancel(reference, force=True)
 
 
+def failures_of(artifact: str, part: Part) -> str:
+    """A sentence on the documents of a part that failed; empty if none did."""
+    failed: Counter[str] = Counter()
+    for sources in part.ledger.steps.values():
+        for counts in sources.values():
+            failed += counts.failed
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(failed.items()))
+    return f"{artifact}, {part.name}: could not be read or processed: {reasons}" if failed else ""
+
+
+def stop_on_failed(run: Run, graph: Graph, artifact: str, part: Part) -> None:
+    """Hold a part to ``on_failed: stop``, whether this run made it or an earlier one.
+
+    Raises:
+        StageError: some of its documents failed, and the recipe says to stop then.
+    """
+    if graph.recipe.on_failed == "stop" and (failures := failures_of(artifact, part)):
+        raise StageError(f"{failures}. The recipe says on_failed: stop; see {run.folder}")
+
+
 def sealed_artifacts(run: Run, graph: Graph, digests: InputDigests) -> dict[str, Artifact]:
-    """The artifacts of this graph that are already there; needs no Ray."""
+    """The artifacts of this graph that are already there; needs no Ray.
+
+    Raises:
+        StageError: one of them holds failed documents, and the recipe says to stop then.
+    """
     sealed: dict[str, Artifact] = {}
     for node in graph.nodes:
         if all(name in sealed for name in node.dependencies):
             artifact = run.artifact_folder(node.name).sealed(plan_node(run, graph, node, sealed, digests).fingerprint)
             if artifact is not None:
+                for part in artifact.parts:
+                    stop_on_failed(run, graph, node.name, part)
                 sealed[node.name] = artifact
     digests.save()
     return sealed
@@ -221,11 +247,13 @@ class Scheduler:
             committed = self.run.artifact_folder(node.name).committed(s.key for s in plan.specs)
             self.parts[node.name] = committed
             self.queues[node.name] = deque(s for s in plan.specs if s.key not in committed)
+            ProgressFile(self.run.folder, node.name).clear()
             progress = self.stages[node.name]
             progress.state, progress.started = "running", time.monotonic()
             progress.parts, progress.reused_parts = len(plan.specs), len(committed)
             self.run.state.parts[node.name] = len(plan.specs)
             for part in committed.values():
+                stop_on_failed(self.run, self.graph, node.name, part)
                 self._show(node.name, part)
             if committed and len(committed) < len(plan.specs):
                 self.display.say(
@@ -262,19 +290,9 @@ class Scheduler:
         raise error
 
     def _tell_failures(self, spec: PartSpec, part: Part) -> None:
-        failed = {
-            reason: n
-            for sources in part.ledger.steps.values()
-            for counts in sources.values()
-            for reason, n in counts.failed.items()
-        }
-        if not failed:
-            return
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(failed.items()))
-        message = f"{spec.artifact}, {spec.name}: could not be read or processed: {reasons}"
-        if self.graph.recipe.on_failed == "stop":
-            raise StageError(f"{message}. The recipe says on_failed: stop; see {self.run.folder}")
-        self.display.say(f"warning: {message} (in the ledger as failed)")
+        stop_on_failed(self.run, self.graph, spec.artifact, part)
+        if failures := failures_of(spec.artifact, part):
+            self.display.say(f"warning: {failures} (in the ledger as failed)")
 
     def _show(self, name: str, part: Part) -> None:
         stage = self.stages[name]

@@ -34,8 +34,8 @@ class RephraseConfig(StageConfig):
 
     endpoint: str | None = None
     """Base URL of an OpenAI-compatible server, for example http://localhost:8000/v1. Without it the stage is off."""
-    model: str = "default"
-    """Model name as the server knows it."""
+    model: str = ""
+    """Model name as the server knows it. It identifies the answers: another server of the same model adds nothing."""
     style: str = "clean"
     """Name of a style in the styles file."""
     styles: RecipePath = STYLES_FILE
@@ -63,6 +63,16 @@ class RephraseConfig(StageConfig):
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"concurrency", "timeout_s", "api_key_variable"})
     model_files: ClassVar[frozenset[str]] = frozenset({"styles"})
+
+    def identity(self) -> dict[str, Any]:
+        """Whether there is an endpoint counts, not which."""
+        return super().identity() | {"endpoint": self.endpoint is not None}
+
+    @model_validator(mode="after")
+    def _the_model_is_named(self) -> RephraseConfig:
+        if self.endpoint and not self.model:
+            raise ValueError("an endpoint needs the option 'model': the name of the model that it serves")
+        return self
 
     @model_validator(mode="after")
     def _style_exists(self) -> RephraseConfig:

@@ -175,6 +175,11 @@ def test_on_failed_stop_stops(tmp_path: Path, sluice: Sluice) -> None:
     (tmp_path / "docs-1.jsonl").write_bytes(b"\x1f\x8b\x08broken gzip")
     output = sluice.run(recipe, "--set", "on_failed=stop", status=1)
     assert "The recipe says on_failed: stop" in output
+    again = sluice.run(recipe, "--set", "on_failed=stop", status=1)  # its part is committed by now
+    assert "docs-1.jsonl" in again
+    assert "The recipe says on_failed: stop" in again
+    sluice.run(recipe)
+    assert "on_failed: stop" in sluice.run(recipe, "--set", "on_failed=stop", status=1)  # nor is a sealed one let pass
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, sluice: Sluice) -> None:
@@ -200,3 +205,19 @@ def test_an_unreachable_cluster_is_told_without_a_traceback(tmp_path: Path, slui
     recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
     output = sluice_alone("run", recipe, "--out", tmp_path / "run", "--address", "127.0.0.1:1", status=3)
     assert "cannot reach Ray at 127.0.0.1:1" in output
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, f'"tests.faults.stages:WaitsForTheMarker": {{marker: {tmp_path}/never}}')
+    command = sluice.command("run", recipe, "--out", tmp_path / "run", "--address", sluice.address)
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("artifacts/kept/commits/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert "interrupted; the same command goes on where this one was" in output
+    assert "Traceback" not in output
+    assert "faults: interrupted" in sluice("status", tmp_path / "run")

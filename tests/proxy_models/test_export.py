@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from proxy_models.export import export_huggingface
 from proxy_models.model import ModelConfig, Transformer, init_weights
 from proxy_models.shards import Tokens
-
-transformers = pytest.importorskip("transformers")
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])

@@ -20,7 +20,7 @@ PASSAGE = "In 1891 the mill by the river ground 3,500 sacks of corn for the town
 
 def rephrased(documents: dict[str, str | None], endpoint: str | None, seed: int = 1, **options: Any) -> Outcome:
     """What becomes of one batch; the ledger is checked here for every test."""
-    stage = Rephrase(RephraseConfig(endpoint=endpoint, **options))
+    stage = Rephrase(RephraseConfig(endpoint=endpoint, **{"model": "test", **options}))
     stage.setup(Context(seed=seed))
     batch = texts(documents)
     outcome = stage.process(batch)
@@ -156,7 +156,7 @@ def test_without_an_endpoint_the_stage_is_off_and_says_so() -> None:
     assert reasons(outcome) == {"a": "rephrasing_off"}
     assert outcome.kept.num_rows == 0
     assert Rephrase(RephraseConfig()).note() == "rephrasing is off: no endpoint is given"
-    assert Rephrase(RephraseConfig(endpoint="http://localhost:1/v1")).note() is None
+    assert Rephrase(RephraseConfig(endpoint="http://localhost:1/v1", model="test")).note() is None
 
 
 def test_a_server_that_is_down_ends_the_part_soon_and_names_the_endpoint() -> None:
@@ -206,7 +206,7 @@ def test_an_unknown_style_is_told_with_those_there_are(tmp_path: Path) -> None:
 def recipe(url: str | None, **options: Any) -> dict[str, Any]:
     return {
         "web": {"stage": "json_lines", "files": "*.jsonl"},
-        "answers": {"stage": "rephrase", "from": "web", "endpoint": url, **options},
+        "answers": {"stage": "rephrase", "from": "web", "endpoint": url, "model": "test", **options},
     }
 
 
@@ -244,3 +244,18 @@ def test_in_a_run_parents_and_answers_are_accounted_for_apart(serve, tmp_path: P
         "web": {"in": 8, "created": 0, "kept": 0, "dropped": {"rephrased": 7}, "failed": {"request_refused": 1}},
     }
     assert len(removed_from(answers)) == 9
+
+
+def test_another_server_of_the_same_model_changes_nothing_and_another_model_does() -> None:
+    def identity(**options: str) -> dict[str, Any]:
+        return RephraseConfig(**options).identity()
+
+    here = identity(endpoint="http://here/v1", model="small")
+    assert here == identity(endpoint="http://there/v1", model="small")
+    assert here != identity(endpoint="http://here/v1", model="large")
+    assert here != identity(model="small")  # off
+
+
+def test_an_endpoint_without_a_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="an endpoint needs the option 'model'"):
+        RephraseConfig(endpoint="http://here/v1")
