@@ -12,7 +12,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from pipeline.stage import Context, Global, Result, StageConfig
 from stages.training.mix import MIX_FILE
-from stages.training.sources import shards_of, source_fingerprints
+from stages.training.sources import Size, shards_of, source_fingerprints
 
 if TYPE_CHECKING:
     from mixes.mix_file import MixFile
@@ -24,8 +24,8 @@ CURVE_POINTS = 200
 class PretrainConfig(StageConfig):
     """The model and its training; the number of tokens is the mix file's target."""
 
-    size: str = "demo"
-    """Named size of the model (demo, S, M, L)."""
+    size: Size = "demo"
+    """Named size of the model."""
     batch: int = Field(16, ge=1)
     """Sequences per step."""
     learning_rate: float = Field(3e-3, gt=0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.artifact import Artifact, digest_of
+
+Size = Literal["tiny", "nano", "demo", "S", "M", "L"]
+"""Named model sizes of proxy_models.model, spelled out so that a recipe is checked without torch."""
 
 
 def shards_of(inputs: Mapping[str, Sequence[Artifact]]) -> Mapping[str, Any]:

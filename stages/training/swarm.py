@@ -14,7 +14,7 @@ from pydantic import Field
 from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from pipeline.stage import Context, Global, Result, StageConfig
-from stages.training.sources import shards_of, train_tokens
+from stages.training.sources import Size, shards_of, train_tokens
 
 RUNS_FILE = "runs.parquet"
 REPEATS = 3  # further runs of the natural mixture, under other seeds
@@ -34,8 +34,8 @@ class ProxySwarmConfig(StageConfig):
 
     runs: int = Field(40, ge=8)
     """Mixtures to train, the natural one and its repeats included."""
-    size: str = "demo"
-    """Named size of the proxies (demo, S, M, L)."""
+    size: Size = "demo"
+    """Named size of the proxies."""
     steps: int = Field(400, ge=8)
     """Optimizer steps of each proxy."""
     batch: int = Field(4, ge=1)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.training.mix import MIX_FILE, OptimizeMix, OptimizeMixConfig
 from stages.training.pretrain import Pretrain, PretrainConfig
-from stages.training.sources import source_fingerprints, train_tokens
+from stages.training.sources import Size, source_fingerprints, train_tokens
 from stages.training.swarm import RUNS_FILE, ProxySwarm, ProxySwarmConfig, Target
 from tests.stages.training.conftest import MAX_EPOCHS, TARGET_TOKENS, run_stage
 
@@ -260,3 +261,9 @@ def with_sources(tokens: Artifact, names: list[str]) -> Artifact:
     (part,) = tokens.parts
     sources = {name: part.summary["sources"][name] for name in names}
     return replace(tokens, parts=(replace(part, summary={**part.summary, "sources": sources}),))
+
+
+def test_a_recipe_may_name_every_size_that_the_models_have_and_no_other() -> None:
+    from proxy_models.model import SIZES
+
+    assert get_args(Size) == tuple(SIZES)
