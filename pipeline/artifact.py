@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -210,8 +210,27 @@ class ArtifactFolder:
 
     def committed(self, keys: Iterable[str]) -> dict[str, Part]:
         """The parts among ``keys`` that exist."""
-        present = {path.stem for path in (self.folder / "commits").glob("*.json")}
+        present = {path.stem for path in self._all_records()}
         return {key: Part.from_json(json.loads(self._record(key).read_bytes())) for key in keys if key in present}
+
+    def forget(self, unwanted: Callable[[Part], bool]) -> int:
+        """Undo the commits of these parts, so that they are made again; returns how many.
+
+        Manifests that name them go first: what trusts a manifest must find its parts.
+        """
+        records = {path: Part.from_json(json.loads(path.read_bytes())) for path in self._all_records()}
+        keys = {part.key for part in records.values() if unwanted(part)}
+        for manifest in (self.folder / "manifests").glob("*.json"):
+            if keys & {part["key"] for part in json.loads(manifest.read_bytes())["parts"]}:
+                manifest.unlink()
+        for path, part in records.items():
+            if part.key in keys:
+                path.unlink()
+                self.discard(part.key, self.folder / part.folder)
+        return len(keys)
+
+    def _all_records(self) -> list[Path]:
+        return sorted((self.folder / "commits").glob("*.json"))
 
     def _record(self, key: str) -> Path:
         return self.folder / "commits" / f"{key}.json"

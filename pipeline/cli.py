@@ -48,11 +48,19 @@ def validate(
 
 
 @app.command()
-def run(recipe: RecipeArgument, set_: SetOption = None, out: OutOption = None, address: AddressOption = None) -> None:
+def run(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Read again the files that an earlier run could not get from their server.")
+    ] = False,
+) -> None:
     """Run a recipe; go on where an earlier run of it stopped."""
     from pipeline import commands
 
-    commands.run_recipe(recipe, set_ or [], out, address, Console())
+    commands.run_recipe(recipe, set_ or [], out, address, Console(), retry)
 
 
 @app.command()
@@ -87,8 +95,8 @@ def explain(run: RunArgument, document_id: Annotated[str, typer.Argument(help="I
 def try_(
     stage: Annotated[str, typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.")],
     files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="A few files: HTML, PDF, WARC, JSON Lines with a text field."),
+        list[str],
+        typer.Argument(metavar="FILE...", help="A few files or URLs: HTML, PDF, WARC, JSON Lines, tables, EPUB, code."),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the stage: option=value.")

@@ -14,10 +14,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
+from pipeline.locations.location import SERVER_REASONS
 from pipeline.progress import Display, ProgressFile, StageProgress, table_of
 from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class
@@ -27,8 +28,18 @@ from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sea
 from pipeline.stage import Map, Source, is_measured
 
 
-def run_recipe(path: Path, overrides: Sequence[str], out: Path | None, address: str | None, console: Console) -> Run:
+def run_recipe(
+    path: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    address: str | None,
+    console: Console,
+    retry: bool = False,
+) -> Run:
     """Validate a recipe, run what is missing, write the report.
+
+    Args:
+        retry: read again the parts in which a server's file could not be had in an earlier run.
 
     Raises:
         RecipeError: the recipe is wrong; nothing was started.
@@ -37,6 +48,10 @@ def run_recipe(path: Path, overrides: Sequence[str], out: Path | None, address: 
     started = time.monotonic()
     graph = build_graph(load_recipe(path, overrides))
     run = Run((out or Path("runs") / graph.recipe.name).resolve())
+    if retry:
+        for node in graph.nodes:
+            if node.is_source and (parts := run.artifact_folder(node.name).forget(_was_not_served)):
+                console.print(f"{node.name}: {parts} parts are read again")
     digests = InputDigests(run.folder)
     sealed = sealed_artifacts(run, graph, digests)
     fingerprints = {name: artifact.fingerprint for name, artifact in sealed.items()}
@@ -76,6 +91,11 @@ def run_recipe(path: Path, overrides: Sequence[str], out: Path | None, address: 
     console.print(summary_table(run))
     console.print(f"done in {time.monotonic() - started:.0f} s. Report: {report}", highlight=False, soft_wrap=True)
     return run
+
+
+def _was_not_served(part: Part) -> bool:
+    counts = (counts for sources in part.ledger.steps.values() for counts in sources.values())
+    return any(SERVER_REASONS & counted.failed.keys() for counted in counts)
 
 
 def _is_finished(run: Run, fingerprints: Mapping[str, str]) -> bool:
@@ -175,18 +195,24 @@ def _stage_status(run: Run, name: str, artifact: Artifact | None) -> StageProgre
     )
 
 
+PACKINGS = ("", ".gz", ".zst", ".xz", ".bz2")
 INTAKE = {
-    (".warc", ".warc.gz", ".warc.zst"): "common_crawl",
+    (".warc", ".warc.gz", ".warc.zst", ".arc", ".arc.gz"): "common_crawl",
+    (".wet", ".wet.gz"): "common_crawl_text",
     (".html", ".htm", ".xhtml"): "html_files",
     (".pdf",): "pdf",
-    tuple(
-        f".{kind}{packed}" for kind in ("jsonl", "ndjson", "json") for packed in ("", ".gz", ".zst", ".xz")
-    ): "json_lines",
+    (".epub",): "epub",
+    tuple(f".{kind}{packed}" for kind in ("jsonl", "ndjson", "json") for packed in PACKINGS): "json_lines",
+    tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab") for packed in PACKINGS): "tables",
+    (".parquet", ".arrow", ".arrows", ".feather", ".ipc"): "tables",
+    tuple(f".xml{packed}" for packed in PACKINGS): "mediawiki",
+    (".7z",): "stack_exchange",
+    tuple(f".{kind}{packed}" for kind in ("txt", "text") for packed in PACKINGS): "plain_text",
 }
 """Which stage reads a file given to `sluice try`, by the end of its name; all other files are source code."""
 
 
-def try_stage(name: str, files: Sequence[Path], options: Sequence[str]) -> Iterator[str]:
+def try_stage(name: str, files: Sequence[str], options: Sequence[str]) -> Iterator[str]:
     """Run one stage on a few files, in this process; yields one JSON line a document.
 
     Raises:
@@ -206,7 +232,7 @@ def try_stage(name: str, files: Sequence[Path], options: Sequence[str]) -> Itera
         yield from (line for _, line in sorted(_try_lines(graph, sealed)))
 
 
-def _try_values(name: str, files: Sequence[Path], options: Sequence[str]) -> dict[str, Any]:
+def _try_values(name: str, files: Sequence[str], options: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for option in options:
         key, equals, text = option.partition("=")
@@ -214,14 +240,13 @@ def _try_values(name: str, files: Sequence[Path], options: Sequence[str]) -> dic
             raise RecipeError(f"--set {option}: expected key=value, for example --set min_words=20")
         values[key] = parsed_value(text)
     stage = stage_class(name)
-    paths = [str(path) for path in files]
     if issubclass(stage, Source):
-        return {"name": "try", "artifacts": {"try": {"stage": name, "files": paths, **values}}}
-    intakes = {_intake(path) for path in files}
+        return {"name": "try", "artifacts": {"try": {"stage": name, "files": list(files), **values}}}
+    intakes = {_intake(file) for file in files}
     if len(intakes) > 1:
         raise RecipeError(f"give files of one kind at a time: these are for {' and '.join(sorted(intakes))}")
     (intake,) = intakes
-    artifacts: dict[str, Any] = {"input": {"stage": intake, "files": paths, "source": "try"}}
+    artifacts: dict[str, Any] = {"input": {"stage": intake, "files": list(files), "source": "try"}}
     upstream = "input"
     wants = stage.requires if issubclass(stage, Map) else ("text",)
     if "text" in wants and "text" not in stage_class(intake).provides:  # type: ignore[attr-defined]
@@ -231,9 +256,9 @@ def _try_values(name: str, files: Sequence[Path], options: Sequence[str]) -> dic
     return {"name": "try", "artifacts": artifacts}
 
 
-def _intake(path: Path) -> str:
+def _intake(file: str) -> str:
     for suffixes, stage in INTAKE.items():
-        if path.name.lower().endswith(suffixes):
+        if file.lower().endswith(suffixes):
             return stage
     return "source_code"
 

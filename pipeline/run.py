@@ -24,6 +24,7 @@ from pipeline.artifact import DOCUMENTS_FILE, Artifact, ArtifactFolder, Part, di
 from pipeline.errors import RecipeError
 from pipeline.graph import Graph, Node
 from pipeline.ledger import check_edge, kept_by_source
+from pipeline.locations.location import InputFile, is_url
 from pipeline.stage import Split
 from pipeline.task import PartSpec, StepSpec
 
@@ -31,20 +32,24 @@ RUN_FILE = "run.json"
 
 
 class InputDigests:
-    """SHA-256 of input files, remembered by path, size and modification time."""
+    """What tells an input file's content: SHA-256 of local files, remembered by path, size and modification time; of
+    a file on a server its URL and the version that the server's listing gave, because reading it would cost as much
+    as the run. Archives of crawls never change under one URL."""
 
     def __init__(self, run: Path) -> None:
         self._path = run / "inputs.json"
         self._known: dict[str, list[Any]] = json.loads(self._path.read_bytes()) if self._path.exists() else {}
         self._changed = False
 
-    def of(self, path: Path) -> str:
-        """Digest of the file's content."""
-        stat = path.stat()
-        size, time_ns, digest = self._known.get(str(path), (None, None, ""))
+    def of(self, file: InputFile) -> str:
+        """Digest of the file's content, or its URL and version."""
+        if is_url(file.location):
+            return f"{file.name} {file.version or ''}"
+        stat = Path(file.location).stat()
+        size, time_ns, digest = self._known.get(file.location, (None, None, ""))
         if (size, time_ns) != (stat.st_size, stat.st_mtime_ns):
-            digest = storage.sha256_of(path)
-            self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+            digest = storage.sha256_of(Path(file.location))
+            self._known[file.location] = [stat.st_size, stat.st_mtime_ns, digest]
             self._changed = True
         return str(digest)
 
@@ -221,12 +226,12 @@ def _parts_with_documents(artifact: Artifact) -> list[tuple[Part, Path]]:
 
 
 def _split_content(split: Split, digests: InputDigests) -> list[list[str]]:
-    return [[name, digests.of(path)] for name, path in zip(split.names, split.paths, strict=True)]
+    return [[file.name, digests.of(file)] for file in split.files]
 
 
 def _split_name(split: Split) -> str:
-    more = f" and {len(split.names) - 1} more" if len(split.names) > 1 else ""
-    return split.names[0] + more
+    more = f" and {len(split.files) - 1} more" if len(split.files) > 1 else ""
+    return split.files[0].name + more
 
 
 def check_edges(artifact: Artifact, node: Node, sealed: Mapping[str, Artifact]) -> None:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, mode
 
 from pipeline.artifact import Artifact
 from pipeline.ledger import Counts
+from pipeline.locations.location import InputFile
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -59,16 +60,10 @@ RecipePath = Annotated[Path, AfterValidator(_absolute)]
 """A path in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts."""
 
 
-class StageConfig(BaseModel):
-    """Base of every stage's options: strict, frozen, complete with defaults."""
+class Options(BaseModel):
+    """Base of a group of options: strict, frozen, complete with defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    not_identity: ClassVar[frozenset[str]] = frozenset()
-    """Fields that do not change what the stage produces (where files lie, which server answers, how many threads)."""
-
-    model_files: ClassVar[frozenset[str]] = frozenset()
-    """Fields that name a file whose content, not whose path, is part of the stage's identity."""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +72,17 @@ class StageConfig(BaseModel):
         if not isinstance(values, dict):
             return values
         lists = {name for name, option in cls.model_fields.items() if get_origin(option.annotation) is tuple}
-        return {k: (v,) if k in lists and isinstance(v, str | Path) else v for k, v in values.items()}
+        return {k: (v,) if k in lists and isinstance(v, str | Path | int) else v for k, v in values.items()}
+
+
+class StageConfig(Options):
+    """Base of every stage's options."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset()
+    """Fields that do not change what the stage produces (where files lie, which server answers, how many threads)."""
+
+    model_files: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name a file whose content, not whose path, is part of the stage's identity."""
 
     def identity(self) -> dict[str, Any]:
         """Everything in this configuration that can change the stage's output, ready for JSON."""
@@ -123,14 +128,14 @@ class Context:
     work: Path = Path()  # global stages only: survives a kill of the task, is removed once the result is committed
     progress: Callable[[int, int], None] = lambda done, total: None  # global stages report steps done and in all
     cpus: int = 1  # cores that this task may use
+    shared: Path | None = None  # folder in which the tasks of a run share what they know of the hosts they read from
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A group of input files that one task reads. ``names`` are the stable names used in document ids."""
+    """A group of input files that one task reads."""
 
-    names: tuple[str, ...]
-    paths: tuple[Path, ...]
+    files: tuple[InputFile, ...]
 
 
 C = TypeVar("C", bound=StageConfig)

@@ -148,7 +148,7 @@ def _input_batches(
     first = stages[0]
     if isinstance(first, Source):
         assert spec.split is not None
-        for outcome in first.read(spec.split, spec.source, Context(spec.seed, cpus=spec.cpus)):
+        for outcome in first.read(spec.split, spec.source, _context(spec)):
             _count(ledger, spec.steps[0].label, None, outcome)
             _write_removed(removed, spec.steps[0].label, outcome.removed)
             yield outcome.kept
@@ -163,9 +163,13 @@ def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
     key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())), spec.seed)
     if key not in _stages:
         stage = step.stage(step.config)
-        stage.setup(Context(spec.seed, step.side, cpus=spec.cpus))
+        stage.setup(_context(spec, step))
         _stages[key] = stage
     return _stages[key]
+
+
+def _context(spec: PartSpec, step: StepSpec | None = None) -> Context:
+    return Context(spec.seed, step.side if step else {}, cpus=spec.cpus, shared=spec.run / "hosts")
 
 
 def _check_ids(spec: PartSpec, step: StepSpec, batch: pa.Table, outcome: Outcome) -> None:

@@ -2,10 +2,17 @@
 
 STAGES: dict[str, str] = {
     "common_crawl": "stages.intake.common_crawl:CommonCrawl",
+    "common_crawl_text": "stages.intake.crawl_text:CrawlText",
     "html_files": "stages.intake.html_files:HtmlFiles",
     "pdf": "stages.intake.pdf:Pdf",
     "source_code": "stages.intake.source_code:SourceCode",
+    "mediawiki": "stages.intake.mediawiki:Mediawiki",
+    "stack_exchange": "stages.intake.stack_exchange:StackExchange",
+    "reddit": "stages.intake.reddit:Reddit",
     "json_lines": "stages.intake.json_lines:JsonLines",
+    "tables": "stages.intake.tables:Tables",
+    "plain_text": "stages.intake.plain_text:PlainText",
+    "epub": "stages.intake.epub:Epub",
     "extract_html": "stages.extract.html:ExtractHtml",
     "language": "stages.filters.language:Language",
     "gopher_quality": "stages.filters.gopher:GopherQuality",

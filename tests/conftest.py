@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 RAY_CLIENT_PORT = 23745
+S3_SECRET = "a-secret-of-the-tests"
 settings.register_profile("shared machine", deadline=None)  # a loaded machine is no reason to fail
 settings.load_profile("shared machine")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -31,6 +32,7 @@ def ray_address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_WAIT_POLICY": "PASSIVE"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": S3_SECRET}  # of the tests' own S3 server
     os.environ["PYTHONPATH"] = str(REPOSITORY)  # raylets hand their environment on: workers find the tests' own stages
     node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
     node["ray_client_server_port"] = RAY_CLIENT_PORT

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from pipeline.locations.location import reason_of
 from pipeline.stage import PAYLOAD, Context, Outcome, Removal, Source, Split, documents
-from stages.intake.files import FilesConfig, matching_files, splits_of_size
+from stages.intake.files import FilesConfig, splits_of_size
 
 
 class HtmlFiles(Source[FilesConfig]):
@@ -17,18 +18,20 @@ class HtmlFiles(Source[FilesConfig]):
     provides = ("payload",)
 
     def splits(self) -> list[Split]:
-        files = matching_files(self.config.files, (".html", ".htm"))
+        files = self.config.matching_files((".html", ".htm"))
         return splits_of_size(files, max_bytes=16_000_000, max_files=200)
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
         rows = []
         removed = []
-        for name, path in zip(split.names, split.paths, strict=True):
+        for file in split.files:
+            name = file.name
             try:
-                content = path.read_bytes()
+                with self.config.opened(file.location, context) as opened:
+                    content = opened.read()
             except OSError as error:
                 evidence = f"{name}: {error.strerror}"
-                removed.append(Removal(f"{source}/{name}#unread", source, "failed", "unreadable", evidence))
+                removed.append(Removal(f"{source}/{name}#unread", source, "failed", reason_of(error), evidence))
                 continue
             digest = hashlib.sha256(content).hexdigest()
             identity = f"{source}/{name}#{digest[:12]}"
@@ -44,4 +47,4 @@ class HtmlFiles(Source[FilesConfig]):
                     "payload": content,
                 }
             )
-        yield Outcome(documents(rows, (PAYLOAD,)), removed, {source: len(split.names)})
+        yield Outcome(documents(rows, (PAYLOAD,)), removed, {source: len(split.files)})

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import io
 import re
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-_STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{1,3})\b")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
+import brotli
+import zstandard
+
+from stages.intake.warc.frames import GZIP_MAGIC, ZSTD_MAGIC, BadDataError, Frame, GzipMember, ZstdFrame
+from stages.intake.warc.headers import HEADER_END, fields_of
+from stages.intake.warc.window import Window
+
+_STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{1,3})\b[^\n]*")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,200})?\r?\n")
+_MARKUP = re.compile(rb"\s*(?:<|\Z)")  # or nothing at all
+_PIECE_BYTES = 1 << 16
+_ZSTD_WINDOW_BYTES = 8 << 20  # RFC 9659: larger windows are not for the web
+_NO_ENCODING = frozenset(("", "identity", "none", "utf-8", "utf8", "binary", "8bit", "7bit"))
+_ALIASES = {"x-gzip": "gzip", "x-deflate": "deflate", "brotli": "br"}
 
 
 class HttpError(Exception):
@@ -37,7 +48,7 @@ class Response:
     @property
     def charset(self) -> str | None:
         """The charset parameter of Content-Type, as sent."""
-        match = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", self.headers.get("content-type", ""), re.IGNORECASE)
+        match = _CHARSET.search(self.headers.get("content-type", ""))
         return match[1] if match else None
 
 
@@ -50,23 +61,20 @@ def parsed(block: bytes) -> Response:
     status = _STATUS.match(block)
     if not status:
         raise HttpError("bad_http_header", f"no HTTP status line but {block[:40]!r}")
-    end = _HEADER_END.search(block)
-    head = block[: end.start()] if end else block
-    headers: dict[str, str] = {}
-    for line in head.splitlines()[1:]:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if colon:
-            headers.setdefault(name.strip().lower(), value.strip())
+    end = HEADER_END.search(block, status.end())
+    headers = fields_of(block[status.end() : end.start() if end else None], "latin-1")
     return Response(int(status[1]), headers, block[end.end() :] if end else b"")
 
 
 def decoded_body(response: Response, max_bytes: int, cut: bool = False) -> bytes:
-    """The body without transfer and content encodings.
+    """The body without transfer and content encodings: gzip, deflate, br, zstd, chunked, and any chain of them.
 
     Crawlers often store a decoded body under the headers of the encoded one, so an encoding is undone only where the
-    body shows it: a chunk size line, gzip's magic number, for the other encodings a body that does not start with "<".
+    body shows it: a chunk size line, the magic number of gzip or zstd; for deflate and br, which have none, a body
+    that starts with "<" and does not decode was stored decoded.
 
     Args:
+        max_bytes: of the decoded body; no more than a small multiple of it is held in memory.
         cut: the crawler says that it cut the body (WARC-Truncated); then what can be decoded is returned.
 
     Raises:
@@ -74,29 +82,80 @@ def decoded_body(response: Response, max_bytes: int, cut: bool = False) -> bytes
         TooLargeError: more than ``max_bytes``.
     """
     body = response.body
-    if "chunked" in response.headers.get("transfer-encoding", "").lower() and _CHUNK.match(body):
-        body = _joined_chunks(body, cut)
-    names = [name.strip() for name in response.headers.get("content-encoding", "").lower().split(",")]
-    for name in reversed([name for name in names if name not in ("", "identity", "none", "utf-8")]):
-        body = _decompressed(name, body, max_bytes, cut)
+    for header in ("transfer-encoding", "content-encoding"):  # the last to be applied are the first to be undone
+        sent = response.headers.get(header)
+        if sent:
+            names = [name.strip() for name in sent.lower().split(",")]
+            for name in reversed([_ALIASES.get(name, name) for name in names if name not in _NO_ENCODING]):
+                body = _undone(name, body, max_bytes, cut)
     if len(body) > max_bytes:
         raise TooLargeError(f"more than {max_bytes} bytes")
     return body
 
 
+def _undone(name: str, body: bytes, max_bytes: int, cut: bool) -> bytes:
+    if not body:
+        return body
+    if name == "chunked":
+        return _joined_chunks(body, cut)
+    if name == "gzip":
+        return _joined(_framed(GzipMember, body, cut), max_bytes) if body.startswith(GZIP_MAGIC[:2]) else body
+    if name == "zstd":
+        return _joined(_framed(_zstd_frame, body, cut), max_bytes) if body.startswith(ZSTD_MAGIC) else body
+    if name not in ("deflate", "br"):
+        if _MARKUP.match(body):
+            return body
+        raise HttpError("bad_encoding", f"unknown Content-Encoding {name!r}")
+    stored_decoded = _MARKUP.match(body) is not None
+    try:
+        return _without_magic(name, body, max_bytes, cut and not stored_decoded)
+    except (HttpError, TooLargeError):
+        if stored_decoded:
+            return body
+        raise
+
+
+def _without_magic(name: str, body: bytes, max_bytes: int, cut: bool) -> bytes:
+    if name == "br":
+        return _joined(_unbrotli(body, cut), max_bytes)
+    if body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0:  # zlib format, by the standard
+        try:
+            return _joined(_framed(_ZlibStream, body, cut), max_bytes)
+        except HttpError:
+            pass
+    return _joined(_framed(_DeflateStream, body, cut), max_bytes)  # what some servers send
+
+
+def _joined(parts: Iterator[bytes], max_bytes: int) -> bytes:
+    """The parts together; no more of them are asked for than make ``max_bytes``."""
+    taken: list[bytes] = []
+    size = 0
+    for part in parts:
+        taken.append(part)
+        size += len(part)
+        if size > max_bytes:
+            raise TooLargeError(f"more than {max_bytes} bytes")
+    return b"".join(taken)
+
+
 def _joined_chunks(body: bytes, cut: bool) -> bytes:
+    """The body without chunk sizes; as it is where it does not begin with a chunk."""
     parts: list[bytes] = []
     at = 0
     while match := _CHUNK.match(body, at):
         size = int(match[1], 16)
         if size == 0:
             return b"".join(parts)
-        part = body[match.end() : match.end() + size]
-        parts.append(part)
-        at = match.end() + size
-        if len(part) < size:
+        end = match.end() + size
+        if not parts and end < len(body) and body[end] not in b"\r\n":
+            return body  # a text that begins with a number
+        parts.append(body[match.end() : end])
+        at = end
+        if end > len(body):
             break
         at += 2 if body.startswith(b"\r\n", at) else body.startswith(b"\n", at)
+    if not parts:
+        return body
     if not cut and at < len(body):
         raise HttpError("bad_encoding", f"no chunk size at byte {at} of the body but {body[at : at + 20]!r}")
     if not cut:
@@ -104,45 +163,45 @@ def _joined_chunks(body: bytes, cut: bool) -> bytes:
     return b"".join(parts)
 
 
-def _decompressed(name: str, body: bytes, max_bytes: int, cut: bool) -> bytes:
-    if name in ("gzip", "x-gzip"):
-        if not body.startswith(b"\x1f\x8b"):
-            return body
-        return _inflated(lambda: zlib.decompressobj(31), body, max_bytes, cut)
-    if body.lstrip()[:1] in (b"<", b""):
-        return body
-    if name == "deflate":  # zlib format by the standard, bare deflate from some servers
-        bits = 15 if body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0 else -15
-        return _inflated(lambda: zlib.decompressobj(bits), body, max_bytes, cut)
-    if name in ("br", "zstd"):
-        return _read_all(name, body, max_bytes, cut)
-    raise HttpError("bad_encoding", f"unknown Content-Encoding {name!r}")
+class _ZlibStream(GzipMember):
+    window_bits = 15
 
 
-def _inflated(new_decoder: Callable[[], zlib._Decompress], body: bytes, max_bytes: int, cut: bool) -> bytes:
-    decoder = new_decoder()
-    try:
-        inflated = decoder.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise HttpError("bad_encoding", f"the body does not decompress: {error}") from error
-    if len(inflated) > max_bytes:
-        raise TooLargeError(f"more than {max_bytes} bytes")
-    if not decoder.eof and not cut:
-        raise HttpError("bad_encoding", "the compressed body ends too early")
-    return inflated
+class _DeflateStream(GzipMember):
+    window_bits = -15
 
 
-def _read_all(name: str, body: bytes, max_bytes: int, cut: bool) -> bytes:
-    from fastwarc.stream_io import BrotliReader, ZstdReader
+def _zstd_frame(window: Window, start: int) -> ZstdFrame:
+    return ZstdFrame(window, start, zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES))
 
-    reader = (BrotliReader if name == "br" else ZstdReader)(io.BytesIO(body))
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while size <= max_bytes and (part := reader.read(1 << 16)):
-            parts.append(part)
-            size += len(part)
-    except OSError as error:
-        if not cut:
+
+def _framed(new_frame: Callable[[Window, int], Frame], body: bytes, cut: bool) -> Iterator[bytes]:
+    """The decoded parts of the frame at the start of the body and of those like it that follow directly."""
+    window = Window(io.BytesIO(body))
+    at: int | None = 0
+    magic = body[:2]
+    while at is not None and body.startswith(magic, at):
+        frame = new_frame(window, at)
+        try:
+            yield from frame.chunks()
+        except BadDataError as error:
+            if cut and error.reason == "truncated":
+                return
             raise HttpError("bad_encoding", f"the body does not decompress: {error}") from error
-    return b"".join(parts)
+        at = frame.end
+
+
+def _unbrotli(body: bytes, cut: bool) -> Iterator[bytes]:
+    decoder = brotli.Decompressor()
+    try:
+        for at in range(0, len(body), _PIECE_BYTES):
+            yield decoder.process(body[at : at + _PIECE_BYTES], output_buffer_limit=_PIECE_BYTES)
+            # it may hold back a rest of the output although it accepts more
+            while not decoder.is_finished() and (part := decoder.process(b"", output_buffer_limit=_PIECE_BYTES)):
+                yield part
+            if decoder.is_finished():
+                return
+    except brotli.error as error:
+        raise HttpError("bad_encoding", f"the body does not decompress: {error}") from error
+    if not cut:
+        raise HttpError("bad_encoding", "the compressed body ends too early")

@@ -27,13 +27,13 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
     text = """name: demo
 sead: 2
 artifacts:
-  docs: {stage: json_lines, files: docs.jsonl, txt_field: body}
+  docs: {stage: json_lines, files: docs.jsonl, colums: {text: body}}
   good: {from: dcos, chain: [gopher_quality: {min_words: many}]}
   else: {stage: nonsense, from: docs}
 """
     assert problems_of(tmp_path, text) == [
         "2:1: unknown key 'sead'; did you mean 'seed'?",
-        "4:48: json_lines: unknown option 'txt_field'; did you mean 'text_field'?",
+        "4:48: json_lines: unknown option 'colums'; did you mean 'columns'?",
         "5:10: unknown artifact 'dcos'; did you mean 'docs'?",
         "5:47: gopher_quality: min_words: Input should be a valid integer, unable to parse string as an integer, "
         "got 'many'",
@@ -88,17 +88,17 @@ def test_broken_yaml_is_told_with_its_place(tmp_path: Path) -> None:
 
 def test_an_override_reaches_the_option(tmp_path: Path) -> None:
     text = "artifacts:\n  docs: {stage: json_lines, files: docs.jsonl}\n"
-    graph = graph_of(tmp_path, text, "docs.text_field=body", "seed=7")
-    assert graph.nodes[0].steps[0].stage.config.text_field == "body"
+    graph = graph_of(tmp_path, text, "docs.columns={text: body}", "seed=7")
+    assert graph.nodes[0].steps[0].stage.config.columns.text == ("body",)
     assert graph.recipe.seed == 7
 
 
 def test_a_wrong_override_says_so(tmp_path: Path) -> None:
     text = "artifacts:\n  docs: {stage: json_lines, files: docs.jsonl}\n"
-    (problem,) = problems_of(tmp_path, text, "docks.text_field=body")
-    assert problem == "--set docks.text_field=body: the recipe has no 'docks'; did you mean 'docs'?"
-    (problem,) = problems_of(tmp_path, text, "docs.text_feeld=body")
-    assert problem.startswith("(--set docs.text_feeld=body): json_lines: unknown option 'text_feeld'")
+    (problem,) = problems_of(tmp_path, text, "docks.source=body")
+    assert problem == "--set docks.source=body: the recipe has no 'docks'; did you mean 'docs'?"
+    (problem,) = problems_of(tmp_path, text, "docs.colums=body")
+    assert problem.startswith("(--set docs.colums=body): json_lines: unknown option 'colums'")
 
 
 def test_cheap_neighbours_are_fused_and_shared_ones_are_not(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_relative_paths_start_at_the_recipe(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     graph = graph_of(tmp_path, "artifacts:\n  docs: {stage: json_lines, files: docs.jsonl}\n")
-    assert graph.nodes[0].splits[0].paths == (tmp_path / "docs.jsonl",)
+    assert graph.nodes[0].splits[0].files[0].location == str(tmp_path / "docs.jsonl")
 
 
 def test_off_and_no_are_words_as_in_yaml_1_2(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_off_and_no_are_words_as_in_yaml_1_2(tmp_path: Path) -> None:
 """
     (node,) = graph_of(tmp_path, text).nodes
     assert node.steps[1].stage.config.keep == ("no",)
-    (node,) = graph_of(tmp_path, text, "docs.text_field=off").nodes
-    assert node.steps[0].stage.config.text_field == "off"
+    (node,) = graph_of(tmp_path, text, "docs.source=off").nodes
+    assert node.steps[0].stage.config.source == "off"
 
 
 def test_options_that_do_not_fit_together_are_told_in_a_sentence(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.artifact import Artifact, ArtifactFolder, Part
 from pipeline.errors import LedgerError, StageError
+from pipeline.locations.location import InputFile
 from pipeline.stage import (
     Context,
     Global,
@@ -39,9 +40,9 @@ class Lines(Source[StageConfig]):
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
         yield Outcome(documents([]))
-        for name, path in zip(split.names, split.paths, strict=True):
-            for i, line in enumerate(path.read_text().split("\n")):
-                row = {"id": f"{source}/{name}:{i}", "text": line, "source": source}
+        for file in split.files:
+            for i, line in enumerate(Path(file.location).read_text().split("\n")):
+                row = {"id": f"{source}/{file.name}:{i}", "text": line, "source": source}
                 if line:
                     yield Outcome(documents([row]), created={source: 1})
                 else:
@@ -131,7 +132,7 @@ LINES = "two words\nword\n\ndamn it all\nthree good words"
 def read_part(tmp_path: Path, text: str = LINES, *maps: type, run: str = "run") -> tuple[Part, Path]:
     """Commit a part of one file through Lines and these maps; the part and its folder."""
     (tmp_path / "a.txt").write_text(text)
-    split = Split(("a.txt",), (tmp_path / "a.txt",))
+    split = Split((InputFile("a.txt", str(tmp_path / "a.txt")),))
     part = run_part(
         PartSpec(tmp_path / run, "docs", "key", "a.txt", steps(Lines, *maps), seed=1, split=split, source="web")
     )

@@ -22,7 +22,7 @@ PAGE = (
 
 
 def tried(stage: str, *files: Path, options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in try_stage(stage, files, options)]
+    lines = [json.loads(line) for line in try_stage(stage, [str(file) for file in files], options)]
     for line in lines:
         assert {"id", "kept", "reason", "scores", "text"} <= set(line)
         assert line["kept"] == (line["reason"] is None) == (line["verdict"] == "kept")

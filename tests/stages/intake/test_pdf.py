@@ -116,7 +116,7 @@ def test_a_file_over_the_caps_fails(tmp_path):
 def test_a_task_reads_at_most_sixteen_files(tmp_path):
     for number in range(17):
         text_pdf(tmp_path / f"{number}.pdf", [PROSE])
-    assert [len(split.names) for split in Pdf(PdfConfig(files=tmp_path)).splits()] == [16, 1]
+    assert [len(split.files) for split in Pdf(PdfConfig(files=tmp_path)).splits()] == [16, 1]
 
 
 def test_the_same_scan_is_read_the_same_each_time(tmp_path):
