@@ -1,119 +1,86 @@
-"""The process that extracts main text: trafilatura behind a pipe, so that a page that takes too long can be stopped.
+"""The process that extracts text, behind pipes, so that a page that hangs, crashes or eats memory can be stopped.
 
-Run as ``python -m stages.extract.html_worker READ_FD WRITE_FD``. It imports neither Arrow nor the pipeline, answers one
-page at a time, and ends when the pipe closes. trafilatura's duplicate test stays off: it would make a page's text
-depend on the pages before it.
+Run as ``python -m stages.extract.html_worker READ_FD WRITE_FD PARENT_PID``. It imports neither Arrow nor the pipeline,
+answers one page at a time, and ends when its parent does.
 """
 
 from __future__ import annotations
 
-import codecs
-import logging
 import os
 import pickle
-import re
 import signal
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
 
-MAX_REPLACED = 0.001
-"""Share of undecodable characters up to which a declared charset is believed (one bad byte must not garble a page)."""
+from stages.extract.decoding import decoded
+from stages.extract.engines import ENGINES, storable
+from stages.extract.language_gate import LanguageGate
+from stages.extract.pages import Extract, ExtractionOptions, Page
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_META = re.compile(rb"""<meta[^>]{0,300}?charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.IGNORECASE)
-_XML = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{2,40})""", re.IGNORECASE)
-META_BYTES = 4096  # browsers look at 1024; pages with long heads declare later
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page to extract."""
-
-    html: bytes
-    charset: str | None  # as the server declared it
-    url: str | None
+ORPHAN_CHECK_S = 5.0
+DEADLINE_GRACE = 2
+"""Deadlines after which the process ends itself: its parent, which would have ended it after one, must be gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extract:
-    """What came of it: the main text ("" if none), or an error."""
+class HtmlExtractor:
+    """Pages in, extracts out; the engine and the models are loaded once."""
 
-    text: str = ""
-    title: str | None = None
-    date: str | None = None
-    error: str | None = None
+    def __init__(self, options: ExtractionOptions) -> None:
+        self._engine = ENGINES[options.engine](options)
+        self._gate = LanguageGate(options.language_gate) if options.language_gate else None
 
-
-def decoded(html: bytes, charset: str | None) -> str:
-    """The page as text: byte order mark, then UTF-8 if valid, then the declared charset (header before meta
-    element), then detection by content (uchardet).
-
-    Valid UTF-8 outranks a declaration because other encodings hardly ever form valid multi-byte sequences by chance;
-    the seven-bit encodings of ISO 2022 do, so they count if declared.
-    """
-    from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
-
-    for mark, encoding in _BOMS:
-        if html.startswith(mark):
-            return html[len(mark) :].decode(encoding, "replace")
-    head = html[:META_BYTES]
-    labels = [charset, *(m[1].decode() for m in (_XML.search(head), _META.search(head)) if m)]
-    declared: list[str] = [name for label in labels if label and (name := map_encoding_to_html5(label, False))]
-    if not any(codecs.lookup(name).name.startswith("iso2022") for name in declared):
+    def extract(self, page: Page) -> Extract:
+        """The main text of a page. Whatever a parser or an engine raises is the page's failure."""
         try:
-            return html.decode("utf-8")
-        except UnicodeDecodeError:
-            pass  # another encoding, or UTF-8 with damage: the declaration decides
-    for encoding in declared:
-        text = html.decode(encoding, "replace")
-        if text.count("\ufffd") <= 1 + MAX_REPLACED * len(text):
-            return text
-    return html.decode(detect_encoding(html) or "utf-8", "replace")
+            return self._extracted(page)
+        except MemoryError:
+            return Extract(ending=("failed", "memory", "an allocation failed"))
+        except Exception as error:
+            return Extract(ending=("failed", "extraction_error", f"{type(error).__name__}: {str(error)[:300]}"))
 
-
-def extract(page: Page, options: dict[str, Any]) -> Extract:
-    """Main text of one page; ``options`` are trafilatura's."""
-    from trafilatura import bare_extraction
-
-    try:
-        document = bare_extraction(
-            decoded(page.html, page.charset),
-            url=page.url,
-            include_comments=False,
-            deduplicate=False,
-            **options,
-        )
-    except Exception as error:  # whatever trafilatura or a parser raises is this page's failure, and is reported
-        return Extract(error=f"{type(error).__name__}: {str(error)[:300]}")
-    if document is None:
-        return Extract()
-    # a lone surrogate (from a character reference) has no UTF-8 form
-    text = (document.text or "").encode("utf-8", "replace").decode()
-    return Extract(text.strip(), document.title, document.date)
+    def _extracted(self, page: Page) -> Extract:
+        none = Extract(ending=("dropped", "no_main_text", f"none in {len(page.html)} bytes"))
+        tree = self._engine.parsed(decoded(page.html, page.charset))
+        if tree is None:
+            return none
+        facts = self._engine.facts(tree, page.url)
+        gated = self._gate.ending(self._engine.quick_text(tree)) if self._gate else None
+        if gated and not page.is_audited:
+            return Extract(facts=facts, ending=gated)
+        text = storable(self._engine.main_text(tree, page.url, facts)).strip()
+        for name in facts.__slots__:
+            if isinstance(value := getattr(facts, name), str):
+                setattr(facts, name, storable(value))
+        if gated and self._gate:
+            return Extract(text, facts, self._gate.judged(gated, text))
+        return Extract(text, facts) if text else Extract(facts=facts, ending=none.ending)
 
 
 def main() -> None:
-    """Answer pages until the pipe closes."""
+    """Answer pages until the parent is gone."""
+    read, write, parent = map(int, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     os.dup2(2, 1)  # nothing that a library prints may end up in the parent's standard output
-    requests, answers = Connection(int(sys.argv[1])), Connection(int(sys.argv[2]))
-    import trafilatura  # noqa: F401 (its import time must not count against the first page)
-
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    options = pickle.loads(requests.recv_bytes())
-    answers.send_bytes(b"ready")
-    while True:
-        try:
-            request = requests.recv_bytes()
-        except EOFError:
-            return
-        answers.send_bytes(pickle.dumps(extract(pickle.loads(request), options)))
+    with suppress(OSError):  # the kernel short of memory should take this process, which holds one page
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    requests, answers = Connection(read), Connection(write)
+    with suppress(EOFError, BrokenPipeError):
+        options, deadline_s = pickle.loads(requests.recv_bytes())
+        extractor = HtmlExtractor(options)
+        answers.send_bytes(b"ready")
+        while True:
+            while not requests.poll(ORPHAN_CHECK_S):
+                if os.getppid() != parent:  # another process may have inherited the pipe's other end
+                    return
+            page = pickle.loads(requests.recv_bytes())
+            # the kernel's default action ends the process, whatever it is caught in
+            signal.setitimer(signal.ITIMER_REAL, DEADLINE_GRACE * deadline_s)
+            extract = extractor.extract(page)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            answers.send_bytes(pickle.dumps(extract))
 
 
 if __name__ == "__main__":
-    # by its name, so that answers are pickled as stages.extract.html_worker.Extract, not as __main__.Extract
-    from stages.extract import html_worker
-
-    html_worker.main()
+    main()

@@ -1,22 +1,23 @@
-"""Main text of HTML pages: charsets, outcomes, the deadline, and quality on pages with a known main text."""
+"""Main text of HTML pages: outcomes, measures, engines, and quality on pages with a known main text."""
 
 import io
 import json
 import re
-import subprocess
-import sys
 import tarfile
-import time
 from collections import Counter
+from itertools import islice
 
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from pipeline.stage import PAYLOAD, Context, documents
-from stages.extract import html_worker
-from stages.extract.html import ExtractHtml, ExtractHtmlConfig, Extractor
-from stages.extract.html_worker import Page, decoded
+from stages.extract import trafilatura_speed
+from stages.extract.decoding import decoded
+from stages.extract.html import ExtractHtml, ExtractHtmlConfig
+from stages.extract.html_worker import HtmlExtractor
+from stages.extract.pages import ExtractionOptions, Page
+from tests.real_pages import real_pages, snippets
 
 SENTENCE = "The committee met in the old hall and spoke about the rivers of the county for a long time. "
 ARTICLE = (
@@ -30,7 +31,7 @@ def stage():
     stage = ExtractHtml(ExtractHtmlConfig())
     stage.setup(Context(seed=1))
     yield stage
-    stage._extractor.stop()
+    stage._process.stop()
 
 
 def batch(*pages, charset=None):
@@ -74,7 +75,7 @@ def test_large_pages_are_dropped_unread():
     stage = ExtractHtml(ExtractHtmlConfig(max_bytes=100))
     stage.setup(Context(seed=1))
     [removal] = stage.process(batch(ARTICLE.encode())).removed
-    stage._extractor.stop()
+    stage._process.stop()
     assert (removal.verdict, removal.reason) == ("dropped", "too_large")
     assert removal.evidence == f"{len(ARTICLE)} bytes > 100"
 
@@ -84,84 +85,7 @@ def test_a_row_without_payload_fails(stage):
     assert (removal.verdict, removal.reason) == ("failed", "no_payload")
 
 
-def test_a_page_over_the_deadline_fails_and_the_next_one_is_extracted():
-    slow = ("<html><body><article>" + f"<p>{SENTENCE}</p>" * 50_000).encode()  # several seconds
-    stage = ExtractHtml(ExtractHtmlConfig(deadline_s=1.0))
-    stage.setup(Context(seed=1))
-    started = time.monotonic()
-    outcome = stage.process(batch(slow, ARTICLE.encode()))
-    stage._extractor.stop()
-    assert [(r.id, r.verdict, r.reason, r.evidence) for r in outcome.removed] == [
-        ("p0", "failed", "deadline", "more than 1 s")
-    ]
-    assert outcome.kept["id"].to_pylist() == ["p1"]
-    assert time.monotonic() - started < 30
-
-
-def test_a_process_that_dies_costs_one_page():
-    extractor = Extractor({}, deadline_s=60)
-    extractor._process.kill()
-    extractor._process.wait()
-    first = extractor.extract(Page(ARTICLE.encode(), None, None))
-    second = extractor.extract(Page(ARTICLE.encode(), None, None))
-    extractor.stop()
-    assert first.error == "the extracting process died with signal 9"
-    assert SENTENCE.strip() in second.text
-
-
-def test_an_error_of_the_extractor_is_the_pages_failure():
-    stage = ExtractHtml(ExtractHtmlConfig())
-    stage._extractor = Extractor({"no_such_option": 1}, deadline_s=60)
-    [removal] = stage.process(batch(ARTICLE.encode())).removed
-    stage._extractor.stop()
-    assert (removal.verdict, removal.reason) == ("failed", "extraction_error")
-    assert "no_such_option" in removal.evidence
-
-
-def test_the_process_ends_with_its_parent():
-    program = (
-        "from stages.extract.html import Extractor; import os; e = Extractor({}, 9); print(e._process.pid); os._exit(0)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, timeout=60)
-    folder = f"/proc/{int(done.stdout)}"
-    for _ in range(100):
-        try:
-            with open(f"{folder}/stat") as file:
-                state = file.read().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.05)
-    pytest.fail("the extracting process outlived its parent by 5 s")
-
-
 GREEK = "Οι ποταμοί της κομητείας και οι λίμνες."
-
-
-@pytest.mark.parametrize(
-    ("html", "charset", "expected"),
-    [
-        (GREEK.encode(), None, GREEK),
-        (GREEK.encode(), "iso-8859-1", GREEK),  # valid UTF-8 outranks a wrong header
-        (b"\xef\xbb\xbf" + GREEK.encode(), None, GREEK),
-        (b"\xff\xfe" + GREEK.encode("utf-16-le"), "utf-8", GREEK),
-        (GREEK.encode("iso-8859-7"), "iso-8859-7", GREEK),
-        (b"<meta charset='windows-1253'>" + GREEK.encode("cp1253"), None, "<meta charset='windows-1253'>" + GREEK),
-        (b"<meta charset=utf-8>" + GREEK.encode("cp1253"), "windows-1253", "<meta charset=utf-8>" + GREEK),
-        ("naïve “quotes”".encode("cp1252"), "ISO-8859-1", "naïve “quotes”"),  # as browsers read it
-        ("川と湖".encode("iso2022_jp"), "iso-2022-jp", "川と湖"),
-        ((GREEK * 30).encode("iso-8859-7"), "no-such-charset", GREEK * 30),  # detected
-        ((GREEK * 30).encode("iso-8859-7"), None, GREEK * 30),
-    ],
-)
-def test_charsets(html, charset, expected):
-    assert decoded(html, charset) == expected
-
-
-def test_one_bad_byte_does_not_garble_a_page():
-    text = decoded((GREEK * 30).encode() + b"\xff", "utf-8")
-    assert text == GREEK * 30 + "\ufffd"
 
 
 def test_the_header_charset_reaches_the_extractor(stage):
@@ -169,10 +93,125 @@ def test_the_header_charset_reaches_the_extractor(stage):
     assert GREEK in stage.process(batch(page, charset="iso-8859-7")).kept["text"][0].as_py()
 
 
-def test_text_can_always_be_stored():
-    page = ARTICLE.replace("rivers", "&#xD800; rivers &#0; \ud83d").encode("utf-8", "surrogatepass")
-    text = html_worker.extract(Page(page, None, None), {}).text
-    assert text.encode("utf-8")
+@pytest.mark.parametrize("engine", ["trafilatura", "resiliparse", "fast"])
+def test_text_can_always_be_stored(engine):
+    """Lone surrogates have no UTF-8 form; NUL and other control characters break readers of Parquet written in C."""
+    odd = "&#xD800; rivers &#0; \ud83d \x00 \x08 \x9f \ufffe &#11; &#27; \r\n"
+    page = ARTICLE.replace("rivers", odd).encode("utf-8", "surrogatepass")
+    extract = HtmlExtractor(ExtractionOptions(engine=engine)).extract(Page(page, None, None))
+    assert extract.text.encode("utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe]", extract.text)
+    assert "rivers" in extract.text
+
+
+HEAD = """<html lang="de_AT"><head><title>Rivers – Site</title>
+<link rel="stylesheet" href="/s.css"><link rel="Canonical" href="/rivers?page=1">
+<meta property="og:title" content="Rivers of the county"><meta name="author" content="Ann  Smith">
+<meta property="article:published_time" content="2021-05-04T10:00:00Z">
+<meta name="robots" content="noindex, NoAI"><meta name="GoogleBot" content="nosnippet"></head>"""
+
+
+@pytest.mark.parametrize("engine", ["trafilatura", "resiliparse", "fast"])
+def test_what_a_page_says_about_itself_is_measured_by_every_engine(engine):
+    page = (HEAD + ARTICLE.partition("</head>")[2]).encode()
+    facts = HtmlExtractor(ExtractionOptions(engine=engine)).extract(Page(page, None, "https://example.org/a/b")).facts
+    assert facts.title == "Rivers of the county"
+    assert facts.author == "Ann Smith"
+    assert facts.date == "2021-05-04"
+    assert facts.declared_language == "de-at"
+    assert facts.canonical_url == "https://example.org/rivers?page=1"
+    assert facts.links == 1
+    assert facts.robots == "noindex, noai, googlebot: nosnippet"
+
+
+@pytest.mark.parametrize(
+    ("head", "language"),
+    [
+        ("<meta http-equiv='Content-Language' content='fr-CA'>", "fr-ca"),
+        ("<meta property='og:locale' content='pt_BR'>", "pt-br"),
+        ("<meta name='description' content='x'>", None),
+    ],
+)
+def test_the_language_may_be_declared_in_a_meta_element(head, language):
+    page = ARTICLE.replace("<head>", f"<head>{head}").encode()
+    facts = HtmlExtractor(ExtractionOptions(engine="fast")).extract(Page(page, None, None)).facts
+    assert facts.declared_language == language
+
+
+@pytest.mark.parametrize(
+    ("base", "href", "canonical"),
+    [
+        ("https://example.org/a", "javascript:void(0)", None),
+        ("https://example.org/a", "http://[", None),
+        (None, "/relative", None),
+        (None, "http://example.org/", "http://example.org/"),
+    ],
+)
+def test_a_canonical_address_is_absolute_or_absent(base, href, canonical):
+    page = ARTICLE.replace("<head>", f'<head><link rel=canonical href="{href}">').encode()
+    facts = HtmlExtractor(ExtractionOptions(engine="fast")).extract(Page(page, None, base)).facts
+    assert facts.canonical_url == canonical
+
+
+def test_title_and_date_are_left_out_on_request():
+    for engine in ("trafilatura", "resiliparse", "fast"):
+        extractor = HtmlExtractor(ExtractionOptions(engine=engine, metadata=False))
+        facts = extractor.extract(Page(ARTICLE.encode(), None, None)).facts
+        assert (facts.title, facts.date, facts.author) == (None, None, None)
+        assert facts.links == 1
+
+
+@pytest.mark.parametrize("engine", ["trafilatura", "resiliparse", "fast"])
+def test_tables_are_left_out_on_request(engine):
+    rows = "".join(f"<tr><td>{SENTENCE}</td><td>{i}77 metres</td></tr>" for i in range(4))
+    page = Page(ARTICLE.replace("</article>", f"<table>{rows}</table><p>{SENTENCE}</p></article>").encode(), None, None)
+    with_tables = HtmlExtractor(ExtractionOptions(engine=engine)).extract(page).text
+    without = HtmlExtractor(ExtractionOptions(engine=engine, tables=False)).extract(page).text
+    assert "377 metres" in with_tables
+    assert "377 metres" not in without
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"engine": "resiliparse", "format": "markdown"},
+        {"engine": "resiliparse", "precision": True},
+        {"engine": "resiliparse", "compare": False},
+        {"engine": "fast", "recall": True},
+        {"engine": "fast", "compare": False},
+    ],
+)
+def test_an_option_that_an_engine_cannot_honour_is_refused(options):
+    with pytest.raises(ValidationError, match=f"the engine {options['engine']} has no {list(options)[1]}: "):
+        ExtractHtmlConfig(**options)
+
+
+@pytest.mark.parametrize("every", [40, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", [False, True])
+def test_the_same_text_from_a_tree_as_from_the_string(shared_data, every, precision):
+    """Every fallback of trafilatura works from the tree, so that a page need be parsed only once."""
+    from trafilatura import bare_extraction
+
+    extractor = HtmlExtractor(ExtractionOptions(precision=precision))
+    options = {"include_comments": False, "with_metadata": True, "favor_precision": precision}
+    pages = (
+        real_pages(shared_data) if every == 1 else islice((page for page, *_ in snippets(shared_data)), 0, None, every)
+    )
+    for page in pages:
+        expected = bare_extraction(decoded(page.html, None), url=page.url, **options)
+        extract = extractor.extract(Page(page.html, None, page.url))
+        assert extract.text == ((expected.text or "").strip() if expected else ""), page.name
+        if expected:
+            assert (extract.facts.title, extract.facts.date) == (expected.title, expected.date), page.name
+
+
+def test_the_user_is_told_when_the_fast_functions_do_not_fit(monkeypatch):
+    assert ExtractHtml(ExtractHtmlConfig()).note() is None
+    monkeypatch.setitem(trafilatura_speed.VERIFIED, "trafilatura", "0.9")
+    note = ExtractHtml(ExtractHtmlConfig()).note()
+    assert note is not None
+    assert re.search(r"twice as long.*trafilatura [\d.]+ \(known: 0.9\)", note)
+    assert ExtractHtml(ExtractHtmlConfig(engine="fast")).note() is None
 
 
 def test_precision_and_recall_exclude_each_other():
@@ -180,8 +219,9 @@ def test_precision_and_recall_exclude_each_other():
         ExtractHtmlConfig(precision=True, recall=True)
 
 
-def test_the_extractors_release_is_part_of_the_identity():
+def test_the_engines_release_is_part_of_the_identity():
     assert re.fullmatch(r"\d+\.\d+.*", ExtractHtmlConfig().identity()["trafilatura"])
+    assert re.fullmatch(r"\d+\.\d+.*", ExtractHtmlConfig(engine="resiliparse").identity()["resiliparse"])
 
 
 def words(text: str) -> Counter[str]:

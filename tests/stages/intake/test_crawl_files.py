@@ -1,5 +1,7 @@
 """A crawl by its id: its files from its path lists, all or a sample."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,7 +72,7 @@ def files(count):
 def test_a_sample_has_its_share_and_is_evenly_spread(count, share, seed):
     chosen = [int(file.name) for file in spread(files(count), share, seed)]
     assert abs(len(chosen) - max(1, count * share)) <= 1
-    gaps = [b - a for a, b in zip(chosen, chosen[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(chosen)]
     assert all(abs(gap - 1 / share) <= 1 for gap in gaps)
 
 

@@ -1,5 +1,7 @@
 """Records that the columnar index selects, and no others."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,7 +158,7 @@ def test_ranges_hold_every_capture_once_in_order(places):
     for group in groups:
         assert len({capture.file for capture in group}) == 1
         assert group[-1].offset + group[-1].length - group[0].offset <= max(MAX_RANGE_BYTES, group[0].length)
-    for one, two in zip(groups, groups[1:], strict=False):  # none could have been joined
+    for one, two in itertools.pairwise(groups):  # none could have been joined
         gap = two[0].offset - one[-1].offset - one[-1].length
         size = two[0].offset + two[0].length - one[0].offset
         assert one[0].file != two[0].file or gap > MAX_GAP_BYTES or size > MAX_RANGE_BYTES
