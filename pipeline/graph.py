@@ -145,7 +145,9 @@ class _Builder:
                 message = f"{stage.name}: {option and f'{option}: '}{detail['msg'].removeprefix('Value error, ')}"
                 if detail["type"] == "extra_forbidden":
                     key = str(detail["loc"][-1])
-                    message = f"{stage.name}: unknown option '{key}'{did_you_mean(key, stage.config_type.model_fields)}"
+                    # the names of the stage's own options are no help inside one of them
+                    near = did_you_mean(key, stage.config_type.model_fields) if len(detail["loc"]) == 1 else ""
+                    message = f"{stage.name}: unknown option '{option}'{near}"
                 elif detail["type"] == "missing":
                     message = f"{stage.name}: the option '{detail['loc'][-1]}' is required"
                 elif detail["type"] != "value_error":

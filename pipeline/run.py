@@ -11,17 +11,19 @@ RUN/report.html
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 
 from pipeline import storage
 from pipeline.artifact import DOCUMENTS_FILE, Artifact, ArtifactFolder, Part, digest_of
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
 from pipeline.graph import Graph, Node
 from pipeline.ledger import check_edge, kept_by_source
 from pipeline.locations.location import InputFile, is_url
@@ -44,8 +46,11 @@ class InputDigests:
     def of(self, file: InputFile) -> str:
         """Digest of the file's content, or its URL and version."""
         if is_url(file.location):
-            return f"{file.name} {file.version or ''}"
-        stat = Path(file.location).stat()
+            return f"{file.name} {file.version or ''}" + _query(file.location)
+        try:
+            stat = Path(file.location).stat()
+        except OSError as error:
+            raise InputError(f"{file.location} cannot be read: {error.strerror}") from error
         size, time_ns, digest = self._known.get(file.location, (None, None, ""))
         if (size, time_ns) != (stat.st_size, stat.st_mtime_ns):
             digest = storage.sha256_of(Path(file.location))
@@ -58,6 +63,17 @@ class InputDigests:
         if self._changed:
             storage.replace(self._path, json.dumps(self._known).encode())
             self._changed = False
+
+
+_SIGNATURE = re.compile(
+    r"x-(amz|goog)-.*|.*(signature|token|expires|policy|key-pair-id).*|sig|s[eprtv]|spr", re.IGNORECASE
+)
+
+
+def _query(url: str) -> str:
+    """The query of a URL, which names leave out, as a digest and without signatures, which change by the hour."""
+    said = [pair for pair in parse_qsl(urlsplit(url).query) if not _SIGNATURE.fullmatch(pair[0])]
+    return f" {digest_of(said)}" if said else ""
 
 
 @dataclass

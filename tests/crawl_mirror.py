@@ -1,6 +1,7 @@
 """A small crawl in Common Crawl's layout: path lists, WARC and WET files, columnar index."""
 
 import gzip
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def record(kind: str, url: str, block: bytes, content_type: str, more: str = "")
 def sort_key(url: str) -> str:
     """The reversed host and path by which the index is sorted."""
     parts = urlsplit(url)
-    host = (parts.hostname or "").removeprefix("www.")
+    host = re.sub(r"^www\d*\.", "", parts.hostname or "")
     return ",".join(reversed(host.split("."))) + (f":{parts.port}" if parts.port else "") + ")" + (parts.path or "/")
 
 

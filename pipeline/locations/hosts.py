@@ -35,6 +35,7 @@ MAX_BACKOFF_S = 60.0
 MAX_RETRY_AFTER_S = 600.0  # a server that asks for more is asked again after this
 SUCCESSES_PER_PERMIT = 10
 POLL_S = 0.02
+MAX_POLL_S = 0.1
 
 T = TypeVar("T")
 _private: tempfile.TemporaryDirectory[str] | None = None
@@ -105,9 +106,10 @@ class Host:
     @contextmanager
     def _permit(self) -> Iterator[float]:
         """Hold one of the host's permits; gives the time at which it was obtained."""
-        held = self._obtained()
+        held, wait_s = self._obtained(), POLL_S
         while held is None:
-            time.sleep(POLL_S * random.uniform(0.5, 1.5))
+            time.sleep(wait_s * random.uniform(0.5, 1.5))
+            wait_s = min(2 * wait_s, MAX_POLL_S)
             held = self._obtained()
         try:
             yield time.time()

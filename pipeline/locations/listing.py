@@ -77,7 +77,7 @@ def _s3_files(pattern: str, suffixes: tuple[str, ...], options: RemoteOptions) -
                 raise
     folder = key and key.rstrip("/") + "/"
     for file in _s3_objects(bucket, folder, options):
-        if file.location.endswith(suffixes or ("",)):
+        if file.location.lower().endswith(tuple(map(str.lower, suffixes)) or ("",)):
             yield file
 
 
@@ -118,20 +118,24 @@ def _s3_call(operation: str, options: RemoteOptions, **arguments: str) -> Mappin
 
 def _fsspec_files(pattern: str, suffixes: tuple[str, ...], options: RemoteOptions) -> Iterator[InputFile]:
     files, path = fsspec_file(pattern)
+    head, separator, behind = pattern.partition("::")  # "zip://*.txt::s3://b/a.zip": one store inside another
+    before, after = head.removesuffix(path), separator + behind  # the host, which the path of many stores leaves out
 
     def attempt() -> dict[str, Mapping[str, Any]]:
         with fsspec_faults(pattern):
+            if files.isfile(path):
+                return {path: files.info(path)}
             if _MAGIC.search(path):
                 found: dict[str, Mapping[str, Any]] = files.glob(path, detail=True)
                 return found
             return {
                 name: status
                 for name, status in files.find(path, detail=True).items()
-                if name == path or name.endswith(suffixes or ("",))
+                if name == path or name.lower().endswith(tuple(map(str.lower, suffixes)) or ("",))
             }
 
     found = host(host_of(pattern, options), options, None).patiently(lambda: shown(pattern), attempt)
     for name, status in sorted(found.items()):
         if status.get("type") != "directory":
-            url = files.unstrip_protocol(name)
+            url = before + name + after if head.endswith(path) else files.unstrip_protocol(name)
             yield InputFile(shown(url), url, status.get("size"), fsspec_version(status))

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from pipeline.errors import MachineError
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -67,7 +69,7 @@ class RemoteOptions(BaseModel):
     connections: int = Field(16, ge=1)
     """Most requests at a time to one host, over all tasks of a run. A host that asks for less gets less."""
 
-    tries: int = Field(8, ge=1)
+    tries: int = Field(12, ge=1)
     """Attempts in a row that may bring nothing before the rest of a file is given up."""
 
     backoff_s: float = Field(0.5, gt=0)
@@ -82,6 +84,11 @@ class RemoteOptions(BaseModel):
     endpoint: str | None = None
     """URL of an S3-compatible server; AWS's own if absent (or what AWS_ENDPOINT_URL says)."""
 
+
+MACHINE_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.EOPNOTSUPP)
+)
+"""Not the fault of the file that is read."""
 
 Reason = Literal["unreadable", "not_found", "forbidden", "unreachable", "changed"]
 
@@ -101,5 +108,12 @@ class RemoteError(OSError):
 
 
 def reason_of(error: OSError) -> Reason:
-    """The ledger's reason for a file that could not be opened or read to its end."""
+    """The ledger's reason for a file that could not be opened or read to its end.
+
+    Raises:
+        MachineError: the fault is not the file's: a full disk, too many open files. Nothing of the part may be kept.
+    """
+    if error.errno in MACHINE_ERRORS:
+        where = error.filename or "reading from a server"
+        raise MachineError(f"{where}: {error.strerror}. Mend that and give the same command again") from error
     return error.reason if isinstance(error, RemoteError) else "unreadable"

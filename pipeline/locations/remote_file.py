@@ -94,6 +94,13 @@ class RemoteFile(io.RawIOBase):
             raise
         return wanted
 
+    def read1(self, size: int) -> bytes:
+        """Up to ``size`` bytes by one request at most, none only at the end."""
+        wanted = bytearray(min(size, max(0, self.size_bytes - self._position)))
+        got = self._copy(memoryview(wanted)) if wanted else 0
+        self._position += got
+        return bytes(wanted[:got])
+
     def readall(self) -> bytes:
         return self.read(max(0, self.size_bytes - self._position)) or b""
 

@@ -163,7 +163,7 @@ def _past_the_end(content_range: str, start: int) -> Answer:
     total_bytes = int(found[1]) if found else start
     if start < total_bytes:
         raise TransientError(f"416 for byte {start} of a file of {total_bytes}")
-    return Answer(start, start, total_bytes, (), ())
+    return Answer(start, start, total_bytes, (None, None, None), ())
 
 
 def refused(location: str, status: int, phrase: str, headers: Mapping[str, str]) -> RemoteError | TransientError:

@@ -97,13 +97,14 @@ class ExtractHtmlConfig(StageConfig):
 
     language_gate: LanguageGateConfig | None = None
     """Drop pages that are hardly in a wanted language before their text is extracted, e.g. {keep: [en]}. Saves a third
-    to a half of trafilatura's time on a mixed crawl; the other engines are so fast that it costs more than it saves."""
+    to a half of trafilatura's time on a mixed crawl; the other engines are so fast that it costs more than it saves
+    (fast, of 832 pages: 0.8 ms a page for the gate, 0.1 ms saved)."""
 
     deadline_s: float = Field(60.0, gt=0)
     """Seconds after which a page fails; the slowest of 1,227 real pages took 3."""
 
-    max_bytes: int = Field(10 << 20, ge=1)
-    """Larger pages are dropped unread."""
+    max_bytes: int = Field(10 << 20, ge=1, le=1 << 30)
+    """Larger pages are dropped unread; at most 1 GiB."""
 
     max_memory_bytes: int = Field(2 << 30, ge=128 << 20)
     """Resident memory of the extracting process at which the page fails that it works on."""

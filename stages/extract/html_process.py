@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,9 +39,11 @@ class HtmlProcess:
     def _started(self) -> subprocess.Popen[bytes]:
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
+        self._page_bytes = _file_in_memory()
+        shared = (theirs_in, theirs_out, self._page_bytes)
         process = subprocess.Popen(
-            [sys.executable, "-m", "stages.extract.html_worker", *map(str, (theirs_in, theirs_out, os.getpid()))],
-            pass_fds=(theirs_in, theirs_out),
+            [sys.executable, "-m", "stages.extract.html_worker", *map(str, (*shared, os.getpid()))],
+            pass_fds=shared,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             stdin=subprocess.DEVNULL,
         )
@@ -70,7 +73,7 @@ class HtmlProcess:
             self.stop()
             self._process = self._started()
         try:
-            self._requests.send_bytes(pickle.dumps(page))
+            self._send(page)
             started = time.monotonic()
             while not self._answers.poll(LOOK_S):
                 if (size := self._resident_bytes()) > self._max_memory_bytes:
@@ -86,6 +89,12 @@ class HtmlProcess:
             self._end()  # it may be in the middle of this page, and would answer the next one with it
             raise
         return answer
+
+    def _send(self, page: Page) -> None:
+        size = len(page.html)
+        if os.pwrite(self._page_bytes, page.html, 0) != size:
+            raise StageError(f"extract_html: a page of {size} bytes was written in part; give the worker more memory")
+        self._requests.send_bytes(pickle.dumps((size, page.charset, page.url, page.is_audited)))
 
     def _death(self) -> Extract:
         code = self._process.wait()
@@ -113,6 +122,16 @@ class HtmlProcess:
         self._end()
         self._requests.close()
         self._answers.close()
+        os.close(self._page_bytes)
+
+
+def _file_in_memory() -> int:
+    """A file without a name, for the bytes of one page: through a pipe they would go in pieces of 64 KiB, with a change
+    of process for each."""
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("page")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _failed(reason: str, evidence: str) -> Extract:

@@ -83,7 +83,10 @@ class ColumnsConfig(FilesConfig):
             return removal(row, "dropped", "empty", "no visible character")
         meta: dict[str, str] = {}
         for name, field in self.columns.fields.items():
-            if (value := plain(_value(fields, field))) is not None:
+            value = _value(fields, field)
+            if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+                value = ", ".join(value)
+            if (value := plain(value)) is not None:
                 (row if name in COLUMNS else meta)[name] = value
         for name, value in self._others(fields):
             if value is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
@@ -50,11 +53,14 @@ class CommonCrawlConfig(CrawlConfig):
     skip_hosts: RecipePath | None = None
     """A file of hosts, one a line ("#" starts a comment): their pages, and those of hosts below them, are dropped."""
 
+    skip_urls: RecipePath | None = None
+    """A file of URLs, one a line, with or without https:// in front: these pages are dropped."""
+
     repeated_payloads: bool = True
     """Keep pages whose bytes (by WARC-Payload-Digest) came earlier in the same file; false drops them."""
 
     not_identity: ClassVar[frozenset[str]] = CrawlConfig.not_identity | {"index"}
-    model_files: ClassVar[frozenset[str]] = frozenset({"skip_hosts"})
+    model_files: ClassVar[frozenset[str]] = frozenset({"skip_hosts", "skip_urls"})
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -67,6 +73,8 @@ class CommonCrawlConfig(CrawlConfig):
             raise ValueError("give either crawl, an id such as CC-MAIN-2026-43, or files")
         elif self.select is not None and self.crawl is None:
             raise ValueError("select needs a crawl or an index: files are read whole")
+        if self.select is not None and (more := set(self.select.mime) - set(self.mime)):
+            raise ValueError(f"select.mime has {', '.join(more)}, which the option mime would drop: add it there")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -161,6 +169,8 @@ class CommonCrawl(Source[CommonCrawlConfig]):
         host = self._skipped_host(url)
         if host is not None:
             return ended("dropped", "skipped_host", host)
+        if self._skip_urls and _address(url) in self._skip_urls:
+            return ended("dropped", "skipped_url", url)
         digest = record.headers.get("warc-payload-digest")
         if not self.config.repeated_payloads and digest in seen:
             return ended("dropped", "repeated_payload", f"{digest} as in {seen[digest]}")
@@ -168,7 +178,7 @@ class CommonCrawl(Source[CommonCrawlConfig]):
         try:
             response = parsed(record.block) if kind == "response" else Response(200, record.headers, record.block)
             mime = response.mime or record.headers.get("warc-identified-payload-type", "").lower()
-            if response.status != 200:
+            if response.status not in self._statuses:
                 return ended("dropped", "http_status", str(response.status))
             if mime not in self.config.mime:
                 return ended("dropped", "mime", mime or "no Content-Type")
@@ -204,12 +214,27 @@ class CommonCrawl(Source[CommonCrawlConfig]):
         labels = _host_of(url).split(".")
         return next((name for i in range(len(labels)) if (name := ".".join(labels[i:])) in self._skip), None)
 
+    @property
+    def _statuses(self) -> tuple[int, ...]:
+        return self.config.select.status if self.config.select else (200,)
+
     @cached_property
     def _skip(self) -> frozenset[str]:
-        if self.config.skip_hosts is None:
-            return frozenset()
-        lines = self.config.skip_hosts.read_text(encoding="utf-8").splitlines()
-        return frozenset(name for line in lines if (name := line.partition("#")[0].strip().lower().strip(".")))
+        names = (line.partition("#")[0].strip().lower().strip(".") for line in _lines_of(self.config.skip_hosts))
+        return frozenset(name for name in names if name)
+
+    @cached_property
+    def _skip_urls(self) -> frozenset[str]:
+        return frozenset(_address(line.strip()) for line in _lines_of(self.config.skip_urls) if line.strip())
+
+
+def _lines_of(path: Path | None) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path else []
+
+
+def _address(url: str) -> str:
+    """A URL without scheme and fragment."""
+    return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", url.partition("#")[0])
 
 
 def _host_of(url: str) -> str:
@@ -221,5 +246,14 @@ def _host_of(url: str) -> str:
 
 
 def _outcome(rows: list[dict[str, object]], removed: list[Removal], source: str) -> Outcome:
-    kept: pa.Table = documents(rows, [PAYLOAD])
+    # each payload stays where it is, a chunk of its own: copying a batch of them into new memory would take twice as
+    # long as inflating them
+    payloads = pa.chunked_array([_chunk(row["payload"]) for row in rows], PAYLOAD.type)
+    kept = documents(rows).append_column(PAYLOAD, payloads)
     return Outcome(kept, removed, {source: len(rows) + len(removed)})
+
+
+def _chunk(payload: Any) -> pa.Array:
+    """An array of one payload, around the bytes themselves."""
+    offsets = np.array([0, len(payload)], np.int64)
+    return pa.Array.from_buffers(PAYLOAD.type, 1, [None, pa.py_buffer(offsets), pa.py_buffer(payload)])

@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputError
-from pipeline.locations.location import InputFile, RecipeLocation, RemoteOptions
+from pipeline.locations.location import InputFile, RecipeLocation, RemoteOptions, shown
 from pipeline.locations.reading import open_file
 from stages.intake.files import FilesConfig
 
-CRAWL_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+LIST_TRIES = 5  # some 4 seconds: somebody waits at the terminal
+CRAWL_ID = r"^[A-Za-z0-9][A-Za-z0-9_./-]*$"  # CC-NEWS/2026/01 is one
 
 
 class CrawlConfig(FilesConfig):
@@ -65,9 +66,9 @@ class CrawlConfig(FilesConfig):
         """
         base = self.base.rstrip("/")
         location = f"{base}/crawl-data/{self.crawl}/{paths_list}"
-        paths = [path for path in _lines(location, self.remote) if containing in path]
+        paths = [path for path in dict.fromkeys(_lines(location, self.remote)) if containing in path]
         if not paths:
-            raise InputError(f"{location} lists no file" + f" of {containing}" * bool(containing))
+            raise InputError(f"{shown(location)} lists no file" + f" of {containing}" * bool(containing))
         return [InputFile(path, f"{base}/{path}") for path in paths]
 
     def sampled(self, files: list[InputFile]) -> list[InputFile]:
@@ -87,6 +88,7 @@ def spread(files: list[InputFile], share: float, seed: int) -> list[InputFile]:
 
 
 def _lines(location: str, options: RemoteOptions) -> list[str]:
+    options = options.model_copy(update={"tries": min(options.tries, LIST_TRIES)})
     try:
         with open_file(location, options, None) as file:
             content = gzip.decompress(file.read())
@@ -94,5 +96,6 @@ def _lines(location: str, options: RemoteOptions) -> list[str]:
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         message = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{location} cannot be read: {message}. Is the crawl's id right, and does the base hold its crawl-data?"
+            f"{shown(location)} cannot be read: {message}. Is the crawl's id right, and does the base hold its "
+            "crawl-data?"
         ) from error

@@ -8,6 +8,8 @@ filter and the download need are read.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ import pyarrow.dataset as ds
 from pydantic import AfterValidator
 
 from pipeline.errors import StageError
-from pipeline.locations.location import InputFile, reason_of
+from pipeline.locations.location import InputFile, RemoteError, reason_of
 from pipeline.locations.reading import open_file, read_range
 from pipeline.stage import Context, Options
 from stages.intake.crawl_files import CrawlConfig
@@ -90,9 +92,9 @@ def _below(host: str) -> ds.Expression:
     """A host and those below it, as a range of the column that the index is sorted by.
 
     The key of http://a.example.org:80/b is "org,example,a:80)/b"; of a whole host it goes on with ")", "," or ":".
-    Keys leave out "www." in front, so it is no part of the range.
+    Keys leave out "www." in front (or "www2." and the like), so it is no part of the range.
     """
-    key = ",".join(reversed(host.removeprefix("www.").split(".")))
+    key = ",".join(reversed(re.sub(r"^www\d*\.", "", host).split(".")))
     surt = pc.field("url_surtkey")
     name = pc.field("url_host_name")
     within = (name == host) | pc.ends_with(name, "." + host)
@@ -106,7 +108,6 @@ class Capture:
     file: str  # path below the crawl's base
     offset: int
     length: int  # bytes in the file
-    url: str
 
 
 def captures(index: InputFile, select: Select, config: CrawlConfig, context: Context) -> list[Capture]:
@@ -116,16 +117,30 @@ def captures(index: InputFile, select: Select, config: CrawlConfig, context: Con
         OSError: the file cannot be read.
         StageError: it is no index: columns are missing.
     """
-    columns = ["warc_filename", "warc_record_offset", "warc_record_length", "url"]
+    columns = ["warc_filename", "warc_record_offset", "warc_record_length"]
     with open_file(index.location, config.remote, context.shared) as file:
         try:
-            fragment = ds.ParquetFileFormat().make_fragment(pa.PythonFile(file, mode="r"))
+            names_once = ds.ParquetReadOptions(dictionary_columns=columns[:1])
+            fragment = ds.ParquetFileFormat(read_options=names_once).make_fragment(pa.PythonFile(file, mode="r"))
             table = fragment.to_table(columns=columns, filter=select.expression())
         except (pa.ArrowInvalid, KeyError) as error:
             raise StageError(f"{index.name} is not a columnar index of a crawl: {error}") from error
-    found = [Capture(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
-    chosen = [c for c in found if config.sample == 1 or _share_of(f"{c.file}@{c.offset}", config) < config.sample]
+        except RemoteError:
+            raise
+        except OSError as error:  # of pyarrow's decoders: it has a message alone
+            raise RemoteError("unreadable", f"{index.name} is damaged: {error}") from error
+    chosen = {
+        c for c in _rows(table) if config.sample == 1 or _share_of(f"{c.file}@{c.offset}", config) < config.sample
+    }
     return sorted(chosen, key=lambda c: (c.file, c.offset))
+
+
+def _rows(table: pa.Table) -> Iterator[Capture]:
+    for batch in table.to_batches():
+        names, offsets, lengths = batch.columns
+        distinct = names.dictionary.to_pylist()
+        rows = zip(names.indices.to_pylist(), offsets.to_pylist(), lengths.to_pylist(), strict=True)
+        yield from (Capture(distinct[name], offset, length) for name, offset, length in rows)
 
 
 def _share_of(name: str, config: CrawlConfig) -> float:
@@ -159,26 +174,27 @@ def fetched(
 ) -> Iterator[tuple[str, Record | Damage]]:
     """The records of these captures in their order, each with the file that holds it; several requests at a time."""
 
-    def group_records(group: list[Capture]) -> list[tuple[str, Record | Damage]]:
-        start = group[0].offset
+    def content(group: list[Capture]) -> bytes:
+        start, last = group[0].offset, group[-1]
         location = f"{config.base.rstrip('/')}/{group[0].file}"
+        return read_range(location, start, last.offset + last.length - start, config.remote, context.shared)
+
+    def records_of(group: list[Capture], answer: Future[bytes]) -> Iterator[tuple[str, Record | Damage]]:
         try:
-            content = read_range(
-                location, start, group[-1].offset + group[-1].length - start, config.remote, context.shared
-            )
+            found = memoryview(answer.result())
         except OSError as error:
-            return [(c.file, Damage(str(c.offset), reason_of(error), str(error.strerror))) for c in group]
-        return [
-            (c.file, record_at(content[c.offset - start : c.offset - start + c.length], c.offset, max_block_bytes))
-            for c in group
-        ]
+            yield from ((c.file, Damage(str(c.offset), reason_of(error), str(error.strerror))) for c in group)
+            return
+        for c in group:
+            at = c.offset - group[0].offset
+            yield c.file, record_at(bytes(found[at : at + c.length]), c.offset, max_block_bytes)
 
     with ThreadPoolExecutor(config.remote.connections) as pool:
         groups = iter(ranges(wanted))
-        waiting: list[Future[list[tuple[str, Record | Damage]]]] = []
+        waiting: deque[tuple[list[Capture], Future[bytes]]] = deque()  # bytes as stored: decoded they may be any size
         while True:
             more = islice(groups, config.remote.connections - len(waiting))
-            waiting += [pool.submit(group_records, group) for group in more]
+            waiting += [(group, pool.submit(content, group)) for group in more]
             if not waiting:
                 return
-            yield from waiting.pop(0).result()
+            yield from records_of(*waiting.popleft())

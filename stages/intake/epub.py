@@ -52,7 +52,7 @@ class EpubConfig(FilesConfig):
     per_chapter: bool = False
     """Make a document of each file of the book's reading order, which usually is a chapter; else one of the book."""
 
-    max_unpacked_bytes: int = Field(200_000_000, gt=0)
+    max_unpacked_bytes: int = Field(30_000_000, gt=0)
     """Books whose text files unfold to more fail."""
 
 
@@ -179,6 +179,9 @@ class _Files:
             raise UnreadableBook("unreadable", f"{path} is not in the book")
         if self._archive.getinfo(path).flag_bits & 1:
             raise UnreadableBook("encrypted", f"{path} has a password")
+        if self._archive.getinfo(path).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks other methods without a bound
+            raise UnreadableBook("unreadable", f"{path} is neither stored nor deflated")
         with self._archive.open(path) as file:
             content = file.read(self._left_bytes + 1)
         self._left_bytes -= len(content)

@@ -95,7 +95,8 @@ def _expand(pattern: str, suffixes: tuple[str, ...], options: RemoteOptions) -> 
             raise InputError(f"no file matches {pattern}")
         return _named(base, paths)
     if path.is_dir():
-        paths = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name.endswith(suffixes or ("",))]
+        ends = tuple(suffix.lower() for suffix in suffixes) or ("",)
+        paths = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name.lower().endswith(ends)]
         if not paths:
             raise InputError(
                 f"the folder {path} holds no file" + (f" ending in {' or '.join(suffixes)}" * bool(suffixes))

@@ -20,7 +20,7 @@ from stages.intake.records import Record, Records
 from stages.intake.wikitext import CANONICAL_HIDDEN, WikitextOptions
 from stages.intake.wikitext_process import UnreadableWikitextError, WikitextProcess
 
-SUFFIXES = tuple(f".xml{packed}" for packed in ("", ".bz2", ".gz", ".zst", ".xz"))
+SUFFIXES = (".xml", ".bz2", ".gz", ".zst", ".xz")  # split dumps are called NAME.xml-p1p41242.bz2
 PAGE = (re.compile(rb"<page[\s>]"), re.compile(rb"</page>"))
 """In XML no text holds a bare "<", so this is where pages start and end."""
 HIDDEN_NAMESPACE_KEYS = ("-2", "6", "14")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.locations.location import RecipeLocation, reason_of
 from pipeline.stage import Context, Outcome, Removal, Source, Split, documents
@@ -26,6 +26,7 @@ from stages.intake.paper_lists import (
     Paper,
     UnreadableRecord,
     check_template,
+    licence_name,
     papers_in,
     ranges,
     refusal,
@@ -83,6 +84,11 @@ class PdfConfig(FilesConfig):
     """A page that takes longer (a hang of the PDF reader) fails its file. OCR of a page takes 1 to 8 s of a core."""
 
     not_identity: ClassVar[frozenset[str]] = FilesConfig.not_identity | {"papers"}
+
+    @field_validator("licences")
+    @classmethod
+    def _one_spelling(cls, licences: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(licence_name(licence) or licence for licence in licences)
 
     @model_validator(mode="after")
     def _files_or_papers(self) -> Self:

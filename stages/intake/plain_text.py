@@ -119,7 +119,7 @@ def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
         ValueError: it is not text in this encoding, or not text at all; the message says why.
     """
     for mark, marked in BYTE_ORDER_MARKS:
-        if content.startswith(mark) and encoding in (None, marked):
+        if content.startswith(mark) and (encoding is None or codecs.lookup(encoding).name == marked):
             content, encoding = content[len(mark) :], marked
             break
     encoding = encoding or _detected(content)

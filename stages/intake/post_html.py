@@ -30,7 +30,7 @@ def post_text(html: str, markdown: bool) -> str:
         return ""
     try:
         root = lxml.html.fragment_fromstring(html, create_parent="div")
-    except lxml.etree.LxmlError as error:
+    except (lxml.etree.LxmlError, AssertionError) as error:  # the latter: a frameset has no body
         raise ValueError(str(error)) from error
     return "\n\n".join(_blocks(root, markdown))
 
@@ -99,7 +99,7 @@ def _list_lines(element: Any, markdown: bool) -> Iterator[str]:
 
 
 def _table_lines(element: Any, markdown: bool) -> Iterator[str]:
-    for number, row in enumerate(element.iter("tr")):
+    for number, row in enumerate(element.xpath("./tr | ./*[self::thead or self::tbody or self::tfoot]/tr")):
         cells = [" ".join(" ".join(_blocks(cell, markdown)).split()) for cell in row if cell.tag in ("td", "th")]
         yield f"| {' | '.join(cells)} |" if markdown else " | ".join(cells)
         if markdown and number == 0:

@@ -261,6 +261,8 @@ def _comment_lines(text: str, depth: int) -> str:
 def group_of(name: str) -> str:
     """What files that are read together have in common: the month in their names, else the name without the kind."""
     file = PurePosixPath(name).name
+    while file.endswith(SUFFIXES):
+        file = file.rpartition(".")[0]
     month = _MONTH.search(file)
     return month[0] if month else _KIND.sub("", file)
 

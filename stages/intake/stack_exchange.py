@@ -78,7 +78,7 @@ class StackExchange(Source[StackExchangeConfig]):
     def splits(self) -> list[Split]:
         files = self.config.matching_files(SUFFIXES)
         for file in files:
-            self._site(file.name)
+            self._site(file)
         return one_split_per_file(files)
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
@@ -88,15 +88,16 @@ class StackExchange(Source[StackExchangeConfig]):
                 yield from batch.add(document)
         yield batch.rest()
 
-    def _site(self, name: str) -> str:
+    def _site(self, file: InputFile) -> str:
         if self.config.site is not None:
             return self.config.site
-        path = PurePosixPath(name)
+        # a Posts.xml that is named itself has no folder in its name
+        path = PurePosixPath(file.name if "/" in file.name else file.location)
         folder_or_file = path.name if path.suffix == ".7z" else path.parent.name
         site = folder_or_file.removesuffix(".7z").removesuffix("-Posts")
         if "." not in site:
             raise InputError(
-                f"{name}: neither file nor folder is named for a site; say which with "
+                f"{file.name}: neither file nor folder is named for a site; say which with "
                 "`site: cooking.stackexchange.com`, or give the folder above it"
             )
         return site
@@ -131,7 +132,7 @@ class StackExchange(Source[StackExchangeConfig]):
             except OSError as error:
                 yield failed(reason_of(error), error.strerror or str(error))
             for _, rows in threads.sorted():
-                yield from self._thread(rows, source)
+                yield from self._thread(rows, source, self._site(file))
 
     @contextmanager
     def _posts(self, file: InputFile, context: Context) -> Iterator[tuple[BinaryIO, tuple[str, str] | None]]:
@@ -173,7 +174,7 @@ class StackExchange(Source[StackExchangeConfig]):
             return removal(row, "failed", "bad_row", f"{where}: {type(error).__name__}: {error}")
         return None
 
-    def _thread(self, rows: Iterator[Row], source: str) -> Iterator[dict[str, Any] | Removal]:
+    def _thread(self, rows: Iterator[Row], source: str, site: str) -> Iterator[dict[str, Any] | Removal]:
         """The document of a question, and a removal for each row that is not part of it."""
 
         def ended(row: Row, reason: str, evidence: str, verdict: Verdict = "dropped") -> Removal:
@@ -204,14 +205,14 @@ class StackExchange(Source[StackExchangeConfig]):
         for answer in answers[most:]:
             evidence = f"question {question.row.id} has {len(answers)} answers > {most}"
             yield ended(answer.row, "over_max_answers", evidence)
-        yield self._document(question, answers[:most], source)
+        yield self._document(question, answers[:most], source, site)
 
     def _post(self, row: Row) -> Post:
         assert row.record.content is not None
         fields = dict(ElementTree.fromstring(row.record.content).attrib)
         return Post(row, fields, post_text(fields.get("Body", ""), self.config.markdown))
 
-    def _document(self, question: Post, answers: Sequence[Post], source: str) -> dict[str, Any]:
+    def _document(self, question: Post, answers: Sequence[Post], source: str, site: str) -> dict[str, Any]:
         title_mark, answer_mark, after = ("# ", "## ", "\n\n") if self.config.markdown else ("", "", ":\n")
         title = question.fields.get("Title", "").strip()
         parts = [f"{title_mark}{title}", question.text] if title else [question.text]
@@ -231,7 +232,7 @@ class StackExchange(Source[StackExchangeConfig]):
         }
         return question.row.record.row(source, question.row.file) | {
             "text": "\n\n".join(parts),
-            "url": f"https://{self._site(question.row.file)}/questions/{question.row.id}",
+            "url": f"https://{site}/questions/{question.row.id}",
             "date": question.fields.get("CreationDate"),
             "mime": "text/html",
             "meta": {key: value for key, value in meta.items() if value},

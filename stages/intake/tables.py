@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,8 @@ PARQUET_MAGIC = b"PAR1"
 ARROW_FILE_MAGIC = b"ARROW1\0\0"
 ARROW_FILE_END = b"ARROW1"
 ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
+FOREIGN = {b"PK\x03\x04": "a zip archive (as .xlsx files are)", b"FEA1": "Feather of the first version"}
+"""They would pass for CSV without a row."""
 BATCH_ROWS = 500
 ARROW_ERRORS = (pa.ArrowException, ValueError, OverflowError, MemoryError)
 """What Arrow raises at damaged files: MemoryError where a size is damaged."""
@@ -137,6 +140,8 @@ class Tables(Source[TablesConfig]):
                     raise BadTableError("unreadable", "the file ends too early")
             elif start.startswith(ARROW_STREAM_MAGIC):
                 yield from self._arrow_rows(content)
+            elif foreign := next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None):
+                raise BadTableError("unreadable", f"{foreign}, not a table of a kind that is read here")
             else:
                 tab = file.name.removesuffix(_packing(file.name)).endswith((".tsv", ".tab"))
                 yield from self._csv_rows(content, self.config.delimiter or ("\t" if tab else ","))
@@ -192,7 +197,7 @@ class Tables(Source[TablesConfig]):
         return sorted(wanted_here)
 
     def _csv_rows(self, content: Content, delimiter: str) -> Iterator[Row | BadRow]:
-        encoding = "utf-8-sig" if self.config.encoding.lower() in ("utf-8", "utf8") else self.config.encoding
+        encoding = "utf-8-sig" if codecs.lookup(self.config.encoding).name == "utf-8" else self.config.encoding
         csv.field_size_limit(self.config.max_cell_characters)
         # bytes that are no text become lone surrogates, so that they cost their row and not the file
         with io.TextIOWrapper(content, encoding, errors="surrogateescape", newline="") as text:
@@ -218,6 +223,11 @@ class Tables(Source[TablesConfig]):
                 if not cells:
                     continue  # an empty line
                 if names is None:
+                    if self.config.header and not all(_is_text(cell) and "\0" not in cell for cell in cells):
+                        raise BadTableError(
+                            "bad_header",
+                            f"its first line is no text in {encoding}: is this CSV, and the encoding right?",
+                        )
                     names = _names(cells) if self.config.header else [str(place) for place in range(len(cells))]
                     if self.config.header:
                         continue

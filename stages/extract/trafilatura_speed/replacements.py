@@ -6,12 +6,14 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
 import htmldate.core
 import htmldate.utils
 import lxml.html
+import trafilatura.core
 import trafilatura.external
 import trafilatura.htmlprocessing
 import trafilatura.main_extractor
@@ -19,6 +21,7 @@ import trafilatura.metadata
 import trafilatura.readability_lxml
 import trafilatura.settings
 import trafilatura.utils
+import trafilatura.xml
 import trafilatura.xpaths
 from lxml import etree
 
@@ -30,17 +33,23 @@ DATES: Any = htmldate.core
 
 Expression = Callable[[Element], list[Element]]
 
+UNLIKELY = "readability"
+"""Stands among the names of lists for what readability may remove."""
+
 
 def install() -> None:
     """Put everything in place. To be called once."""
     _install_elements()
-    _install_walks()
+    pruning = _install_walks()
     _replace(trafilatura.htmlprocessing, "tree_cleaning", _TreeCleaning())
     links = _LinkDensity()
     _replace(trafilatura.main_extractor, "prune_unwanted_sections", links.prune_unwanted_sections)
     _replace(trafilatura.htmlprocessing, "delete_by_link_density", links.delete_by_link_density)
     _replace(trafilatura.htmlprocessing, "link_density_test", links.link_density_test)
+    readability.Document.unlikely = pruning.unlikely
     trafilatura.external.ReadabilityDocument = readability.Document
+    _replace(trafilatura.core, "_extract_and_compare", _extract_and_compare)
+    _replace(trafilatura.xml, "process_element", _Serializer().process_element)
     trafilatura.external.ParagraphMaker = paragraphs.ParagraphMaker
     trafilatura.external.classify_paragraphs = paragraphs.classify_paragraphs
     DATES.is_date_candidate = _DateCandidates()
@@ -115,7 +124,7 @@ def _install_elements() -> None:
 # ---------------------------------------------------------------- XPath expressions
 
 
-def _install_walks() -> None:
+def _install_walks() -> _Pruning:
     # nothing changes the tree while extract_metadata runs (htmldate and extract_author work on copies)
     page = _Shared(
         *("TITLE_XPATHS", "AUTHOR_XPATHS", "AUTHOR_DISCARD_XPATHS", "CATEGORIES_XPATHS", "TAGS_XPATHS"),
@@ -124,8 +133,8 @@ def _install_walks() -> None:
     pruning = _Pruning(page)
     _replace(trafilatura.htmlprocessing, "prune_unwanted_nodes", pruning)
     _replace(trafilatura.main_extractor, "prune_unwanted_sections", pruning.prune_unwanted_sections)
-    # the callers take the first match and leave the rest
-    trafilatura.main_extractor.BODY_XPATH = [Walk([xpath]).first for xpath in trafilatura.xpaths.BODY_XPATH]
+    _replace(trafilatura.core, "trafilatura_sequence", pruning.trafilatura_sequence)
+    trafilatura.main_extractor.BODY_XPATH = pruning.body_expressions()
     basic_cleaning = Walk([trafilatura.settings.BASIC_CLEAN_XPATH])
     BASELINE.BASIC_CLEAN_XPATH = lambda tree: basic_cleaning(tree)[0]
     for name in ("TITLE_XPATHS", "CATEGORIES_XPATHS", "TAGS_XPATHS"):
@@ -133,6 +142,7 @@ def _install_walks() -> None:
     metadata = _Metadata(page)
     _replace(trafilatura.metadata, "extract_metadata", metadata.extract_metadata)
     trafilatura.metadata.extract_author = metadata.extract_author
+    return pruning
 
 
 class _Shared:
@@ -144,7 +154,10 @@ class _Shared:
     """
 
     def __init__(self, *names: str) -> None:
-        self.lists = {name: getattr(trafilatura.xpaths, name) for name in names}
+        self.lists = {
+            name: [readability.MAY_BE_UNLIKELY] if name == UNLIKELY else getattr(trafilatura.xpaths, name)
+            for name in names
+        }
         self._walk = Walk([xpath for expressions in self.lists.values() for xpath in expressions])
         self.forget()
 
@@ -181,13 +194,20 @@ class _Pruning:
     """
 
     RAW, COMMENTS = "RAW_TREE_PRUNE_XPATH", "REMOVE_COMMENTS_AND_LISTS_XPATH"
-    SECTIONS = ("OVERALL_DISCARD_XPATH", "DISCARD_IMAGE_ELEMENTS", "TEASER_DISCARD_XPATH", "PRECISION_DISCARD_XPATH")
+    CONVERTED_COMMENTS, BODY, OVERALL = "REMOVE_COMMENTS_XPATH", "BODY_XPATH", "OVERALL_DISCARD_XPATH"
+    SECTIONS = (OVERALL, "DISCARD_IMAGE_ELEMENTS", "TEASER_DISCARD_XPATH", "PRECISION_DISCARD_XPATH")
 
     def __init__(self, page: _Shared) -> None:
         self.original = trafilatura.htmlprocessing.prune_unwanted_nodes
         self._prune_unwanted_sections = trafilatura.main_extractor.prune_unwanted_sections
         self._page = page
+        self._sequence = trafilatura.core.trafilatura_sequence
         self._raw = _Shared(self.RAW, self.COMMENTS)  # if metadata are not wanted
+        # in precision mode readability gets the page itself, of which nothing else was removed by then
+        self._raw_precision = _Shared(self.RAW, self.COMMENTS, self.OVERALL, UNLIKELY)
+        self._compared = _Shared(self.OVERALL, UNLIKELY)  # if metadata are wanted
+        self._precision = False
+        self._converted = _Shared(self.CONVERTED_COMMENTS, self.BODY)
         self._sections = _Shared(*self.SECTIONS)
         self._in_sections = False
         # by the lists' addresses: the module keeps the lists, and so the addresses
@@ -197,6 +217,39 @@ class _Pruning:
             if isinstance(value, list) and value and all(isinstance(xpath, etree.XPath) for xpath in value)
         }
         self._walks = {name: Walk(getattr(trafilatura.xpaths, name)) for name in self._names.values()}
+
+    def trafilatura_sequence(self, tree: Element, options: Any, *arguments: Any, **named: Any) -> Any:
+        """The original, in which all lists but those for metadata are asked."""
+        self._precision = options.focus == "precision"
+        try:
+            return self._sequence(tree, options, *arguments, **named)
+        finally:
+            for shared in (self._raw, self._raw_precision, self._compared, self._converted):
+                shared.forget()
+
+    def body_expressions(self) -> list[Expression]:
+        """BODY_XPATH, of which the caller takes the first match, and changes the tree if there is one."""
+
+        def expression(index: int) -> Expression:
+            def first(tree: Element) -> list[Element]:
+                found = self._converted.found(tree, self.BODY)[index]
+                if found:
+                    self._converted.forget()
+                return found
+
+            return first
+
+        return [expression(index) for index in range(len(trafilatura.xpaths.BODY_XPATH))]
+
+    def unlikely(self, tree: Element) -> list[Element] | None:
+        """The elements of a page that readability may remove, and more, if the page was walked.
+
+        Some may be gone. None if it was not walked.
+        """
+        for shared in (self._raw_precision, self._compared):
+            if shared.knows(tree):
+                return shared.found(tree, UNLIKELY)[0]
+        return None
 
     def prune_unwanted_sections(self, *arguments: Any, **named: Any) -> Element:
         """The original, while four lists share a walk."""
@@ -218,15 +271,22 @@ class _Pruning:
         return self.original(tree, [_constant(elements) for elements in found], with_backup)
 
     def _found(self, tree: Element, name: str) -> list[list[Element]]:
-        if name == self.RAW:
-            return (self._page if self._page.knows(tree) else self._raw).found(tree, name)
-        if name == self.COMMENTS:
-            found = (self._page if self._page.knows(tree) else self._raw).found(tree, name)
-            self._page.forget()
-            self._raw.forget()
+        if name in (self.RAW, self.COMMENTS):
+            if not self._page.knows(tree):
+                return (self._raw_precision if self._precision else self._raw).found(tree, name)
+            found = self._page.found(tree, name)
+            if name == self.COMMENTS:
+                self._page.forget()
+            return found
+        if name == self.CONVERTED_COMMENTS:
+            found = self._converted.found(tree, name)
+            if any(found):
+                self._converted.forget()  # what BODY_XPATH selects first may go, too
             return found
         if self._in_sections and name in self.SECTIONS:
             return self._sections.found(tree, name)
+        if name == self.OVERALL and self._precision:
+            return (self._raw_precision if self._raw_precision.knows(tree) else self._compared).found(tree, name)
         return self._walks[name](tree)
 
 
@@ -272,6 +332,34 @@ class _Metadata:
 
 
 # ---------------------------------------------------------------- functions
+
+
+def _extract_and_compare(cleaned: Element, backup: Element, tree: Element, options: Any) -> tuple[Element, str]:
+    """The original, without a copy for readability in precision mode, where nothing comes after the comparison."""
+    body, text = trafilatura.core.extract_content(cleaned, options)
+    if not options.fast:
+        compared = tree if options.focus == "precision" else copy(tree)
+        body, text = trafilatura.core.compare_extraction(backup, compared, body, text, options)
+    return body, text
+
+
+class _Serializer:
+    """process_element with a short way for table cells that hold text or nothing."""
+
+    def __init__(self) -> None:
+        self.original = trafilatura.xml.process_element
+
+    def process_element(
+        self, element: Element, texts: list[str], include_formatting: bool, in_cell: bool = False, in_item: bool = False
+    ) -> None:
+        if element.tag != "cell" or len(element) or element.tail:
+            self.original(element, texts, include_formatting, in_cell, in_item)
+            return
+        if element.getprevious() is None:
+            texts.append("| ")
+        if text := element.text:
+            texts.append(text.strip().replace("|", "\\|").replace("\n", " "))
+        texts.append(" | ")
 
 
 class _TreeCleaning:

@@ -391,6 +391,10 @@ def _zip_member(info: zipfile.ZipInfo) -> Member:
 
 
 def _zip_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | Problem:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile unpacks other methods without a bound
+        evidence = f"{info.filename}: packed by method {info.compress_type}, neither stored nor deflated"
+        return "failed", "unreadable", evidence
     try:
         with archive.open(info) as file:
             return file.read()

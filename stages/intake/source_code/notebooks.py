@@ -24,6 +24,8 @@ def parsed_notebook(text: str) -> Notebook:
     """
     try:
         notebook = json.loads(text)
+        if "\\u" in text:  # half a surrogate pair has no UTF-8
+            json.dumps(notebook, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     cells = _cells(notebook)
@@ -45,7 +47,8 @@ def _cells(notebook: Any) -> list[dict[str, Any]]:
     if isinstance(notebook, dict):
         cells = notebook.get("cells")  # format 4
         if cells is None and isinstance(sheets := notebook.get("worksheets"), list):  # format 3
-            cells = [cell for sheet in sheets if isinstance(sheet, dict) for cell in sheet.get("cells", ())]
+            parts = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
+            cells = [cell for part in parts if isinstance(part, list) for cell in part]
         if isinstance(cells, list) and all(isinstance(cell, dict) for cell in cells):
             return cells
     raise ValueError("it has no list of cells")
@@ -61,5 +64,5 @@ def _language(metadata: Any) -> str:
 
 
 def _source(cell: dict[str, Any]) -> str:
-    source = cell.get("source", cell.get("input", ""))
+    source = cell.get("source", cell.get("input")) or ""
     return "".join(map(str, source)) if isinstance(source, list) else str(source)

@@ -118,6 +118,10 @@ class SourceCodeConfig(FilesConfig):
     def _names_the_file(cls, header: str) -> str:
         if "{path}" not in header:
             raise ValueError("must hold {path}, or a repository's files could not be told apart")
+        try:
+            header.format(path="")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError("may hold no braces but those of {path}; write {{ for {") from error
         return header
 
 
@@ -410,8 +414,9 @@ class _Reading:
             meta["licence"] = licences.joined(licence for licence, _ in stated)
             meta["licence_from"] = ", ".join(dict.fromkeys(origin for _, origin in stated))
         self._documents += 1
+        name = self._repository.origin or self._repository.name  # two archives may hold the same repository
         return {
-            "id": f"{self._source}/{self._repository.name}@{self._documents - 1}#{digest[:12]}",
+            "id": f"{self._source}/{name}@{self._documents - 1}#{digest[:12]}",
             "text": text,
             "source": self._source,
             "mime": "text/plain",

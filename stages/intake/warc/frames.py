@@ -22,6 +22,7 @@ from stages.intake.warc.window import Window
 CHUNK_BYTES = 1 << 16
 WHOLE_BYTES = 1 << 20  # a larger frame is not decoded in one call
 WHOLE_DECODED_BYTES = 4 << 20
+KEPT_BYTES = 4 << 20  # of a record, until what follows it proves sound
 FIRST_BYTES = 1 << 12  # enough of a frame to see whether it starts with a record
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -46,6 +47,9 @@ class Frame(ABC):
     """Decoded bytes that can be read on their own."""
 
     ends_with_file = True  # if these bytes end too early, the file does
+    position = 0
+    _buffer: bytearray
+    _kept: bytearray | None = None
     end: int | None = None  # offset in the file of what follows, once the frame has been decoded whole
 
     def __init__(self, window: Window, start: int) -> None:
@@ -67,10 +71,20 @@ class Frame(ABC):
 
     def rewind(self, position: int) -> None:
         """Go to this place of the decoded bytes (compressed frames are decoded again from their start)."""
+        back = self.position - position
+        if self._kept is not None and 0 < back <= len(self._kept):
+            self._buffer[:0] = self._kept[-back:]
+            self.position, self._kept = position, None
+            return
         self.position = position
         self._chunks = self._chunks_from(position)
         self._buffer = bytearray()
         self._error: BadDataError | None = None
+        self._kept = None
+
+    def keep(self) -> None:
+        """From here on, remember what is read, so that going back costs nothing (up to KEPT_BYTES)."""
+        self._kept = bytearray()
 
     def _chunks_from(self, position: int) -> Iterator[bytes]:
         for chunk in self.chunks():
@@ -103,6 +117,10 @@ class Frame(ABC):
         taken = self.peek(size)
         del self._buffer[: len(taken)]
         self.position += len(taken)
+        if self._kept is not None:
+            self._kept += taken
+            if len(self._kept) > KEPT_BYTES:
+                self._kept = None
         return taken
 
     def skip(self, size: int) -> int:
@@ -159,6 +177,8 @@ class Lz4Stream(Frame):
             try:
                 decoded = reader.read(CHUNK_BYTES)
             except OSError as error:
+                if error.errno is not None:
+                    raise  # of the file, not of the decoder
                 raise BadDataError("damaged", f"{error}; what follows is lost") from error
             if not decoded:
                 return

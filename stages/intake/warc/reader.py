@@ -56,7 +56,7 @@ class _Selection(NamedTuple):
     max_block_bytes: int
 
     def holds(self, fields: dict[str, str], size: int) -> bool:
-        return size <= self.max_block_bytes and (self.types is None or fields["warc-type"] in self.types)
+        return size <= self.max_block_bytes and (self.types is None or fields["warc-type"].lower() in self.types)
 
 
 def records(file: BinaryIO | Path, wanted: frozenset[str] | None, max_block_bytes: int) -> Iterator[Record | Damage]:
@@ -185,6 +185,7 @@ def _frame_records(frame: Frame, form: Format, selection: _Selection) -> Iterato
                     yield Damage(frame.place(at), reason, evidence)
                 continue
             fields, header_bytes = header
+            frame.keep()
             frame.skip(header_bytes)
             size = int(fields["content-length"])
             block = frame.read(size) if selection.holds(fields, size) else None

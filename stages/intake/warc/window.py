@@ -20,6 +20,7 @@ class Window:
         self._start = 0  # offset of the first byte in memory
         self._bytes = b""
         self._at_end = False  # the bytes in memory are the last of the file
+        self._read = getattr(file, "read1", file.read)  # what arrived before a failure comes before the failure
         file.seek(0)
 
     def take(self, at: int, size: int) -> bytes:
@@ -74,7 +75,7 @@ class Window:
             parts = []
         missing = size - sum(map(len, parts))
         while missing > 0:
-            part = self._file.read(max(READ_BYTES, missing))
+            part = self._read(max(READ_BYTES, missing))
             if not part:
                 self._at_end = True
                 break

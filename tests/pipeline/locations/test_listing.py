@@ -39,7 +39,7 @@ def test_web_servers_have_no_patterns() -> None:
 def test_other_stores_are_listed_by_fsspec(pattern: str, names: list[str]) -> None:
     fsspec.filesystem("memory").pipe({"/listing/a.gz": b"1", "/listing/b/c.gz": b"22", "/listing/b/c.txt": b"333"})
     found = matching_urls(pattern, (".gz",), OPTIONS)
-    assert [file.name for file in found] == [f"memory:///listing/{name}" for name in names]
+    assert [file.name for file in found] == [f"memory://listing/{name}" for name in names]
     assert all(file.size_bytes and file.version for file in found)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
+import os
 import pickle
 import random
 import subprocess
@@ -23,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import MachineError
 from pipeline.locations.location import RemoteError, RemoteOptions, reason_of, shown
 from pipeline.locations.reading import local_copy, open_file, read_range
 from tests.pipeline.locations.conftest import DATA
@@ -391,3 +394,20 @@ def test_errors_cross_processes_whole() -> None:
 )
 def test_secrets_of_urls_are_not_shown(text: str, expected: str) -> None:
     assert shown(text) == expected
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EROFS])
+def test_a_fault_of_the_machine_is_no_fault_of_the_file(number):
+    """Were it a reason for the ledger, the part would be committed without the file."""
+    with pytest.raises(MachineError, match=r"a\.warc: .*give the same command again"):
+        reason_of(OSError(number, os.strerror(number), "a.warc"))
+
+
+def test_what_arrived_before_a_file_is_given_up_comes_before_the_failure(server):
+    server.choose = lambda request: Fault("status", 500) if request.range[0] else None
+    with open_file(f"{server.url}/data.bin", QUICK, None) as file:
+        arrived = file.read1(1 << 20)
+        assert arrived == DATA[: len(arrived)]
+        assert 0 < len(arrived) < len(DATA)
+        with pytest.raises(RemoteError):
+            file.read1(1)

@@ -80,6 +80,11 @@ def test_large_pages_are_dropped_unread():
     assert removal.evidence == f"{len(ARTICLE)} bytes > 100"
 
 
+def test_the_limit_of_a_page_is_at_most_what_one_write_can_pass_on():
+    with pytest.raises(ValidationError, match="less than or equal to 1073741824"):
+        ExtractHtmlConfig(max_bytes=2**30 + 1)
+
+
 def test_a_row_without_payload_fails(stage):
     [removal] = stage.process(batch(None)).removed
     assert (removal.verdict, removal.reason) == ("failed", "no_payload")

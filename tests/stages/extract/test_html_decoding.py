@@ -32,6 +32,7 @@ HEAD = "<html><head><title>x</title></head><body class='a b'><div id=main><p>"
         ("川と湖".encode("iso2022_jp"), "iso-2022-jp", "川と湖"),
         ("川と湖".encode("iso2022_jp"), None, "川と湖"),
         ("河流与湖泊".encode("hz"), "hz-gb-2312", "河流与湖泊"),
+        ("河流与湖泊".encode("hz") * 9, None, "河流与湖泊" * 9),
         ("강과 호수".encode("iso2022_kr"), "iso-2022-kr", "강과 호수"),
         ("똠방각하".encode("cp949"), "euc-kr", "똠방각하"),  # not in EUC-KR proper
         ("①髙".encode("cp932"), "shift_jis", "①髙"),  # not in Shift JIS proper

@@ -45,6 +45,24 @@ def ends_within(pid: int, seconds: float) -> bool:
     return True
 
 
+def test_a_page_is_read_without_what_is_left_of_a_longer_one_before_it(process):
+    start = f"<html><body><article><p>{SENTENCE * 4}".encode()
+    longer = Page(start + b"<p>The mayor left the town before the winter came and nobody knew why." * 200, None, None)
+    assert "mayor" in process.extract(longer).text
+    shorter = process.extract(Page(start, None, None)).text
+    assert SENTENCE.strip() in shorter
+    assert "mayor" not in shorter
+    assert process.extract(Page(b"", None, None)).ending == ("dropped", "no_main_text", "none in 0 bytes")
+
+
+def test_what_the_server_declared_reaches_the_process_with_the_page(process):
+    html = f"<html><body><article><p>{SENTENCE * 4}Ελλάδα</p></article></body></html>".encode("iso8859-7")
+    link = b'<link rel="canonical" href="/rivers">'
+    extract = process.extract(Page(html.replace(b"<body>", link + b"<body>"), "iso-8859-7", "https://example.org/a"))
+    assert extract.text.endswith("Ελλάδα")
+    assert extract.facts.canonical_url == "https://example.org/rivers"
+
+
 def test_a_page_over_the_deadline_fails_and_the_next_one_is_extracted():
     process = HtmlProcess(ExtractionOptions(), deadline_s=2, max_memory_bytes=2 << 30)
     started = time.monotonic()
@@ -109,6 +127,17 @@ def test_a_process_that_has_grown_is_replaced_between_two_pages(process, monkeyp
     assert SENTENCE.strip() in process.extract(ARTICLE).text
     assert process.pid != first
     assert ends_within(first, 1)
+
+
+def test_a_replaced_process_leaves_no_open_files(process):
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    os.kill(process.pid, signal.SIGKILL)
+    time.sleep(0.3)
+    process.extract(ARTICLE)
+    assert open_files() == before
 
 
 def test_the_kernel_takes_the_process_first_when_memory_runs_out(process):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lxml import etree, html
 
 from stages.extract import trafilatura_speed
-from stages.extract.trafilatura_speed import UnsupportedVersionError, paragraphs, readability
+from stages.extract.trafilatura_speed import UnsupportedVersionError, paragraphs, readability, replacements
 from stages.extract.trafilatura_speed.xpaths import MAX_VALUES, UnsupportedXPathError, Walk, _Column, read_xpath
 from tests.real_pages import real_pages
 
@@ -283,6 +283,82 @@ def test_readability_forgets_link_lengths_before_it_changes_the_tree():
     assert ours == theirs
 
 
+def readability_scores(document: Any, page: str) -> tuple[str | None, dict[str, float]]:
+    """The best candidate's id, and the score of each candidate by id, as get_article and sanitize see it."""
+    read = document(html.document_fromstring(page))
+    candidates = read.score_paragraphs()
+    best = read.select_best_candidate(candidates)
+    return best and best.elem.get("id"), {elem.get("id"): candidates[elem].score for elem in candidates}
+
+
+PARAGRAPH = "<p>A sentence, with commas, that is long enough to be scored.</p>"
+LINKED = f"<p><a href='/'>{'Only a link, with commas, that is long enough. ' * 3}</a></p>"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f"<div id='a'>{LINKED * 9}</div><div id='b'>{PARAGRAPH}</div>",  # links cost the highest its place
+        f"<div id='a'>{PARAGRAPH}</div><div id='b'>{PARAGRAPH}</div>",  # of equal ones the first
+        f"<div id='b' class='comment'>{PARAGRAPH}</div>",  # none above 0
+        f"<div id='c' class='comment'>{PARAGRAPH}</div><div id='sidebar' class='comment'>{PARAGRAPH}</div>"
+        f"<div id='b'>{PARAGRAPH}</div>",  # some below 0
+        "<p>short</p>",
+    ],
+)
+def test_readability_prefers_the_same_candidate(inner):
+    from trafilatura.readability_lxml import Document as Original
+
+    page = f"<html id='h'><body id='body'>{inner}</body></html>"
+    assert readability_scores(readability.Document, page) == readability_scores(Original, page)
+
+
+def test_readability_scores_are_those_from_before_elements_are_removed():
+    from trafilatura.readability_lxml import Document as Original
+
+    # without the heading's link, the list would keep enough of its score to stay
+    part = f"<ul class='promo'><h2><a href='/'>{'A long link in a heading ' * 30}</a></h2>{PARAGRAPH * 12}</ul>"
+    page = f"<body><div id='content'>{PARAGRAPH * 9}{part}</div></body>"
+    ours, theirs = (document(html.document_fromstring(page)).summary() for document in (readability.Document, Original))
+    assert ours == theirs
+
+
+@generated
+@given(documents)
+def test_what_may_be_unlikely_holds_all_that_readability_removes(document):
+    tree = html.document_fromstring(document)
+    known = set(readability.MAY_BE_UNLIKELY(tree))
+    tree.set("id", "kept")
+    unlikely = [e for e in tree.iterdescendants("*") if readability._is_unlikely(e.get("class"), e.get("id"))]
+    assert known.issuperset(unlikely)
+
+
+@pytest.mark.parametrize("formatting", [False, True])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        "<cell/><cell/>",
+        "<cell> a|b </cell><cell role='head'>c\nd</cell>",
+        "<cell>a</cell>tail<cell/> <cell><p>b</p></cell>",
+        "<cell><list><item>x<table><row><cell>deep</cell><cell/></row></table></item></list></cell>",
+    ],
+)
+def test_table_cells_are_written_as_by_trafilatura(cells, formatting):
+    import trafilatura.xml
+
+    table = etree.fromstring(
+        f"<body><table><row>{cells}</row></table><list><item>i<cell>in item</cell></item></list></body>"
+    )
+    ours: list[str] = []
+    theirs: list[str] = []
+    serializer = replacements._Serializer()
+    with pytest.MonkeyPatch.context() as patch:
+        trafilatura.xml.process_element(table, theirs, formatting)
+        patch.setattr(trafilatura.xml, "process_element", serializer.process_element)
+        serializer.process_element(table, ours, formatting)
+    assert "".join(ours) == "".join(theirs)
+
+
 @generated
 @given(documents)
 def test_readability_summaries_are_the_same(document):
@@ -360,6 +436,19 @@ def test_documents_are_the_same_on_odd_pages():
     draw()
     drawn: list[tuple[str, str | None]] = [("", None), ("<html></html>", None), ("<p>x</p>", None), ("\0", None)]
     aside = "<aside>Aside</aside><footer>Foot</footer><i class='OneTrust-Banner'>We use cookies</i>"
+    side = "<p>Short.</p><div class='sidebar'><p>" + "Said at the side of the page only. " * 6 + "</p></div>"
+    drawn.append((f"<html><body>{side}</body></html>", None))  # the page is needed after readability has changed it
+    said = "that is said here, and nowhere else, in a few words more than needed. "
+    names = ("remark", "agegate", "combx", "extra", "shoutbox", "foot", "rss", "x")
+    unlikely = "".join(f"<div class='{name}'>{name} {said * 4}</div>" for name in names)
+    drawn.append(
+        (f"<html><body><div>{unlikely}<div class='sidebar'>Side</div></div></body></html>", None)
+    )  # readability alone finds something
+    pruned = f"<article class='newsletter'>{ARTICLE}</article>"
+    entry = f"<div class='entry-content'>{pruned}{ARTICLE}</div>"
+    listed = f"<dl class='comments'><dd>{pruned}</dd></dl>"
+    for first in (entry, listed):  # what would be selected first is removed
+        drawn.append((f"<html><body>{first}<article>{ARTICLE * 2}</article></body></html>", None))
     drawn.append((f"<html><body>{aside}<b>All that this page says.</b></body></html>", None))  # too short an extraction
     for part, start in parts:
         body = f"{part}{start}{ARTICLE}{part}{ARTICLE}"

@@ -263,6 +263,67 @@ def test_a_small_body_that_unpacks_to_a_large_one_is_dropped(tmp_path):
     assert removal.reason == "too_large"
 
 
+def test_pages_of_listed_hosts_and_those_below_are_dropped(tmp_path):
+    (tmp_path / "hosts.txt").write_text("# spam\nexample.org\n\nother.net # and this\n")
+    members = [
+        warc(http(), number=i).replace(b"//example.org", b"//" + host)
+        for i, host in enumerate(
+            [b"example.org", b"www.Example.org", b"notexample.org", b"other.net", b"example.org.uk"]
+        )
+    ]
+    rows, removed = read(tmp_path, b"".join(members), "a.warc", skip_hosts=str(tmp_path / "hosts.txt"))
+    assert [row["url"] for row in rows] == ["http://notexample.org/2", "http://example.org.uk/4"]
+    assert [(end.reason, end.evidence) for end in removed] == [
+        ("skipped_host", "example.org"),
+        ("skipped_host", "example.org"),
+        ("skipped_host", "other.net"),
+    ]
+
+
+def test_listed_urls_are_dropped(tmp_path):
+    (tmp_path / "urls.txt").write_text("https://example.org/1\nexample.org/2\n")
+    rows, removed = read(tmp_path, b"".join(pages(4)), "a.warc", skip_urls=str(tmp_path / "urls.txt"))
+    assert urls(rows) == [0, 3]
+    assert [end.reason for end in removed] == 2 * ["skipped_url"]
+
+
+def test_what_a_list_of_hosts_says_is_part_of_the_identity(tmp_path):
+    (tmp_path / "hosts.txt").write_text("a.example\n")
+    config = CommonCrawlConfig(files=("a.warc",), skip_hosts=tmp_path / "hosts.txt")
+    before = config.identity()
+    (tmp_path / "hosts.txt").write_text("b.example\n")
+    assert config.identity() != before
+
+
+def test_repeated_payloads_are_dropped_on_request(tmp_path):
+    digests = ["sha1:A", "sha1:B", "sha1:A"]
+    content = b"".join(
+        warc(http(), number=i, more=f"WARC-Payload-Digest: {digest}\r\n") for i, digest in enumerate(digests)
+    )
+    assert len(read(tmp_path, content, "a.warc")[0]) == 3
+    rows, [end] = read(tmp_path, content, "a.warc", repeated_payloads=False)
+    assert urls(rows) == [0, 1]
+    assert (end.reason, end.evidence) == ("repeated_payload", f"sha1:A as in {rows[0]['id']}")
+
+
+def test_a_page_that_was_dropped_does_not_count_as_the_first_of_its_bytes(tmp_path):
+    more = "WARC-Payload-Digest: sha1:A\r\n"
+    content = warc(http(status="404 Not Found"), number=0, more=more) + warc(http(), number=1, more=more)
+    rows, _ = read(tmp_path, content, "a.warc", repeated_payloads=False)
+    assert urls(rows) == [1]
+
+
+def test_small_pages_are_dropped_on_request(tmp_path):
+    _, [end] = read(tmp_path, warc(http()), min_body_bytes=1000)
+    assert (end.reason, end.evidence) == ("too_small", f"{len(PAGE)} bytes < 1000")
+
+
+def test_a_resource_record_is_a_page_without_http(tmp_path):
+    record = warc(PAGE, "resource").replace(b"application/warc-fields", b"text/html")
+    [row], _ = read(tmp_path, record, "a.warc")
+    assert (row["payload"], row["mime"]) == (PAGE, "text/html")
+
+
 def test_batches_are_bounded(tmp_path):
     path = tmp_path / "a.warc.gz"
     path.write_bytes(zipped([warc(http(), number=i) for i in range(600)]))

@@ -58,6 +58,20 @@ def test_an_empty_path_list_is_refused(mirror):
         splits(mirror)
 
 
+def test_a_file_that_is_listed_twice_is_read_once(mirror):
+    import gzip
+
+    paths = mirror / "crawl-data" / CRAWL / "warc.paths.gz"
+    paths.write_bytes(gzip.compress(2 * gzip.decompress(paths.read_bytes())))
+    assert len(splits(mirror)) == 4
+
+
+def test_a_password_in_the_address_is_not_shown():
+    with pytest.raises(InputError) as error:
+        splits("http://user:s3cret@127.0.0.1:9", remote={"tries": 1})
+    assert "s3cret" not in str(error.value)
+
+
 @pytest.mark.parametrize("options", [{}, {"crawl": CRAWL, "files": "a.warc"}])
 def test_a_crawl_or_files_must_be_given_not_both(options):
     with pytest.raises(ValidationError, match="give either crawl"):

@@ -24,6 +24,7 @@ PAGES = [
     CrawledPage("http://example.is/g", b"<p>g</p>", mime="application/xhtml+xml", languages="isl"),
     CrawledPage("http://example.is/gone", b"gone", status=404, languages="isl"),
     CrawledPage("http://example.is/picture", b"x", mime="image/png", languages=""),
+    CrawledPage("http://www2.example.net/w", b"<p>w</p>"),
 ]
 
 
@@ -62,6 +63,7 @@ def paths(mirror, select, **options):
         ({"mime": "image/png"}, ["picture"]),
         ({"status": 404}, ["gone"]),
         ({"tlds": "is", "status": [200, 404]}, ["g", "gone", "picture"]),
+        ({"hosts": "www2.example.net"}, ["w"]),
         ({"hosts": "nowhere.net"}, []),
     ],
 )
@@ -85,12 +87,14 @@ def test_a_selected_page_is_the_same_as_when_its_file_is_read_whole(mirror):
 
 
 def test_a_selected_record_goes_through_the_same_checks(mirror):
-    _, removed = read(mirror, {"tlds": "is", "status": [200, 404]}, mime="text/html")
-    assert sorted((end.verdict, end.reason) for end in removed) == [
-        ("dropped", "http_status"),
-        ("dropped", "mime"),
-        ("dropped", "mime"),
-    ]
+    _, removed = read(mirror, {"tlds": "is"}, mime="text/html")
+    assert [(end.verdict, end.reason) for end in removed] == 2 * [("dropped", "mime")]
+
+
+def test_pages_of_a_selected_status_are_kept(mirror):
+    rows, removed = read(mirror, {"status": 404})
+    assert [row["payload"] for row in rows] == [b"gone"]
+    assert not removed
 
 
 def test_an_index_that_points_elsewhere_fails_record_by_record(mirror):
@@ -122,6 +126,16 @@ def test_a_sample_of_records_is_the_same_however_the_index_is_cut(tmp_path):
     assert 60 <= len(samples[0]) <= 120  # 90 are expected
 
 
+def test_a_capture_that_the_index_has_twice_is_read_once(mirror):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in mirror.glob("cc-index/table/*/*/*/*/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(pa.concat_tables([table, table]), path)
+    assert paths(mirror, {"hosts": "example.org"}) == ["a", "b", "c", "port"]
+
+
 def test_a_table_that_is_no_index_is_refused(tmp_path, mirror):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -140,6 +154,7 @@ def test_a_table_that_is_no_index_is_refused(tmp_path, mirror):
         ({"files": "a.warc", "select": {}}, "select needs a crawl or an index"),
         ({"crawl": CRAWL, "select": {"languages": "xx"}}, "'xx' is no language code"),
         ({"crawl": CRAWL, "select": {"hostz": "a"}}, "hostz"),
+        ({"crawl": CRAWL, "select": {"mime": "application/pdf"}}, "which the option mime would drop"),
     ],
 )
 def test_selections_that_cannot_be_are_refused(options, message):
@@ -150,7 +165,7 @@ def test_selections_that_cannot_be_are_refused(options, message):
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 50), st.integers(1, 2000)), max_size=30))
 def test_ranges_hold_every_capture_once_in_order(places):
     wanted = sorted(
-        {(file, at * 100_000): Capture(file, at * 100_000, length, "") for file, at, length in places}.values(),
+        {(file, at * 100_000): Capture(file, at * 100_000, length) for file, at, length in places}.values(),
         key=lambda c: (c.file, c.offset),
     )
     groups = ranges(wanted)

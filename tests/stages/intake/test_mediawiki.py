@@ -460,3 +460,10 @@ def test_no_process_is_left_behind():
         child = process.pid
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_the_parts_of_a_split_dump_are_found_in_a_folder(tmp_path):
+    name = "enwiki-20240101-pages-articles1.xml-p1p41242.bz2"
+    (tmp_path / name).write_bytes(b"")
+    stage = Mediawiki(MediawikiConfig(files=(tmp_path,)))
+    assert [file.name for split in stage.splits() for file in split.files] == [name]

@@ -291,3 +291,7 @@ def test_every_comment_of_any_tree_is_in_the_document_or_removed(tmp_path_factor
     assert used + len(ends) == len(comments)
     assert len({end.id for end in ends}) == len(ends)
     assert document["text"].count("- say") == used
+
+
+def test_the_two_files_of_a_subreddit_belong_together_whatever_they_are_packed_with():
+    assert group_of("AskX_submissions.zst") == group_of("AskX_comments.ndjson") == group_of("AskX_comments.jsonl.gz")

@@ -440,3 +440,18 @@ def test_the_standard_library_is_read_almost_whole():
 def test_batches_have_the_columns_of_documents(tmp_path):
     (outcome,) = outcomes(write(tmp_path, {"a.py": PROGRAM}))
     assert outcome.kept.schema.names == [*documents([]).schema.names, "source_code.lines"]
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    ['{"cells": [{"cell_type": "code", "source": "a\\ud800b"}], "metadata": {}}', '{"worksheets": [{"cells": null}]}'],
+)
+def test_a_malformed_notebook_costs_one_document(tmp_path, notebook):
+    rows, removed = read(write(tmp_path, {"a.ipynb": notebook, "b.py": "x = 1\n"}))
+    assert paths(rows) == ["b.py"]
+    assert len(removed) == 1
+
+
+def test_a_header_with_other_braces_is_refused():
+    with pytest.raises(ValidationError, match="no braces but those of"):
+        SourceCodeConfig(files=("x",), file_header="{path} {x}")

@@ -318,3 +318,20 @@ def sized(name: str, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size = size
     return info
+
+
+def test_two_archives_of_one_repository_give_two_documents_with_ids_of_their_own(tmp_path):
+    files = {"pkg-1.0/a.py": b"x = 1\n"}
+    (tmp_path / "pkg-1.0.zip").write_bytes(zip_of(files))
+    (tmp_path / "pkg-1.0.tar").write_bytes(tar_of(files))
+    rows, _ = read(tmp_path, documents="repositories")
+    assert len({row["id"] for row in rows}) == len(rows) == 2
+
+
+def test_a_zip_member_packed_in_a_way_that_cannot_be_bounded_fails(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.py", "x = 1\n" * 1000)
+    rows, [(_, reason, evidence)] = read(tmp_path / "a.zip")
+    assert not rows
+    assert reason == "unreadable"
+    assert "neither stored nor deflated" in evidence

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
+from pipeline.locations.location import InputFile
 from pipeline.stage import Context, Outcome, Removal
 from stages.intake.post_html import post_text
 from stages.intake.stack_exchange import StackExchange, StackExchangeConfig
@@ -270,7 +271,7 @@ def test_a_file_that_has_gone_fails(site):
 )
 def test_the_site_is_told_from_the_name(name, host):
     stage = StackExchange(StackExchangeConfig(files="x"))
-    assert stage._site(name) == host
+    assert stage._site(InputFile(name, name)) == host
 
 
 def test_a_site_that_cannot_be_told_must_be_said(tmp_path):
@@ -336,3 +337,18 @@ def test_real_threads_come_back_with_the_same_words(shared_data, site):
         expected = thread["text"].replace("Answer:", "").split()
         missing = [word for word in expected if word not in document["text"]]
         assert len(missing) <= 0.02 * len(expected), missing
+
+
+def test_nested_tables_take_no_longer_than_others(site):
+    """A walk over all rows below each table would take 2 to the power of 60 steps."""
+    body = "<table><tr><td>" * 60 + "deep" + "</td></tr></table>" * 60
+    [document] = kept(written(site, question(1, body)))
+    assert "deep" in document["text"]
+
+
+def test_a_posts_file_that_is_named_itself_tells_its_site_by_its_folder(tmp_path):
+    folder = tmp_path / "cooking.stackexchange.com"
+    folder.mkdir()
+    (folder / "Posts.xml").write_bytes(posts(question(1)))
+    [document] = kept(folder / "Posts.xml")
+    assert document["url"] == "https://cooking.stackexchange.com/questions/1"

@@ -301,3 +301,26 @@ def test_real_tables_are_read_whole(shared_data):
     rows = list(csv.DictReader(path.open(newline="")))
     field = next(iter(rows[0]))
     assert texts(path, columns={"text": field}) == [row[field] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("text,Größe\nabc,1\n".encode("latin-1"), "bad_header"),
+        ("text,size\nabc,1\n".encode("utf-16"), "bad_header"),
+        (b"PK\x03\x04" + bytes(100), "unreadable"),
+        (b"FEA1" + bytes(100), "unreadable"),
+    ],
+)
+def test_a_file_that_is_no_csv_in_this_encoding_is_one_failed_row(tmp_path, content, reason):
+    (tmp_path / "a.csv").write_bytes(content)
+    rows, [end] = read(tmp_path / "a.csv")
+    assert not rows
+    assert (end.verdict, end.reason) == ("failed", reason)
+
+
+def test_a_list_of_licences_is_kept(tmp_path):
+    table = pa.table({"text": ["a"], "licences": [["MIT", "Apache-2.0"]]})
+    (tmp_path / "a.parquet").write_bytes(parquet(table))
+    [row], _ = read(tmp_path / "a.parquet", columns={"licence": "licences"})
+    assert dict(row["meta"])["licence"] == "MIT, Apache-2.0"
