@@ -7,13 +7,16 @@ again goes on from the committed parts. Retries belong to this module alone (``m
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 from pipeline import storage
@@ -122,6 +125,15 @@ class OnRay:
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._running: dict[Any, PartSpec] = {}
         self._attempts: dict[str, int] = {}
+        self._is_interrupted = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Note a Ctrl-C for ``results`` to raise: raised here it might land in a destructor of Ray's, which Python
+        ignores. A second one is raised at once."""
+        self._is_interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def submit(self, spec: PartSpec) -> None:
         cpus = max(1, min(spec.cpus, self._widest))
@@ -130,6 +142,8 @@ class OnRay:
     def results(self) -> list[tuple[PartSpec, Part | Failure]]:
         """Parts that have finished since the last call; waits a moment for the first."""
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
+        if self._is_interrupted:
+            raise KeyboardInterrupt
         found = []
         for reference in done:
             spec = self._running.pop(reference)
