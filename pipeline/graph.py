@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RecipeError, SluiceError
 from pipeline.recipe import Location, Problems, Recipe
@@ -89,6 +89,17 @@ def build_graph(recipe: Recipe, fuse: bool = True) -> Graph:
     return Graph(recipe, tuple(order))
 
 
+def _options_at(config: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Names of the options of a stage, or of those inside one of its options."""
+    for name in path:
+        annotation = config.model_fields[str(name)].annotation if str(name) in config.model_fields else None
+        groups = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not groups:
+            return []
+        config = groups[0]
+    return list(config.model_fields)
+
+
 class _Builder:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -145,9 +156,8 @@ class _Builder:
                 message = f"{stage.name}: {option and f'{option}: '}{detail['msg'].removeprefix('Value error, ')}"
                 if detail["type"] == "extra_forbidden":
                     key = str(detail["loc"][-1])
-                    # the names of the stage's own options are no help inside one of them
-                    near = did_you_mean(key, stage.config_type.model_fields) if len(detail["loc"]) == 1 else ""
-                    message = f"{stage.name}: unknown option '{option}'{near}"
+                    known = _options_at(stage.config_type, detail["loc"][:-1])
+                    message = f"{stage.name}: unknown option '{option}'{did_you_mean(key, known)}"
                 elif detail["type"] == "missing":
                     message = f"{stage.name}: the option '{detail['loc'][-1]}' is required"
                 elif detail["type"] != "value_error":

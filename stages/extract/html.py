@@ -22,6 +22,13 @@ DEFAULTS_ONLY: dict[str, tuple[str, ...]] = {
 }
 """Options that an engine cannot honour, by engine."""
 
+RELEASES: dict[str, tuple[str, ...]] = {
+    "trafilatura": ("trafilatura", "htmldate", "jusText", "lxml"),
+    "resiliparse": ("resiliparse",),
+    "fast": (),
+}
+"""Packages whose releases change what an engine finds."""
+
 MEASURES = {
     "title": pa.string(),
     "date": pa.string(),
@@ -125,8 +132,7 @@ class ExtractHtmlConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """Releases of the engine and of the parser count: each one changes some texts."""
-        packages = ("resiliparse",) if self.engine == "resiliparse" else ("trafilatura", "htmldate", "jusText", "lxml")
-        releases = {name: importlib.metadata.version(name) for name in packages}
+        releases = {name: importlib.metadata.version(name) for name in RELEASES[self.engine]}
         gate = self.language_gate.identity() if self.language_gate else None
         return super().identity() | {"language_gate": gate} | releases
 

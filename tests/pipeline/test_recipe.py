@@ -101,6 +101,13 @@ def test_a_wrong_override_says_so(tmp_path: Path) -> None:
     assert problem.startswith("(--set docs.colums=body): json_lines: unknown option 'colums'")
 
 
+def test_an_unknown_option_inside_an_option_is_told_with_the_nearest_one_there(tmp_path: Path) -> None:
+    text = "artifacts:\n  docs: {stage: json_lines, files: docs.jsonl, columns: {txt: body}, remote: {trys: 3}}\n"
+    columns, remote = problems_of(tmp_path, text)
+    assert columns.endswith("json_lines: unknown option 'columns.txt'; did you mean 'text'?")
+    assert remote.endswith("json_lines: unknown option 'remote.trys'; did you mean 'tries'?")
+
+
 def test_cheap_neighbours_are_fused_and_shared_ones_are_not(tmp_path: Path) -> None:
     text = """artifacts:
   docs: {stage: json_lines, files: docs.jsonl}
