@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16
 MAX_REDIRECTS = 10
 S3_OVERLOADED = frozenset(("SlowDown", "RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequests"))
+_OVERLOAD = re.compile(r"\b(429|503)\b|Slow ?Down|Too ?Many ?Requests|rateLimitExceeded|ServerBusy", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 
@@ -354,4 +355,10 @@ def fsspec_faults(location: str) -> Iterator[None]:
     except PermissionError as error:
         raise RemoteError("forbidden", f"{shown(location)}: {shown(str(error))}") from error
     except Exception as error:
-        raise TransientError(f"{type(error).__name__}: {shown(str(error))}") from error
+        raise TransientError(f"{type(error).__name__}: {shown(str(error))}", _is_overload(error)) from error
+
+
+def _is_overload(error: Exception) -> bool:
+    """Whether a store asks for fewer requests: by a status where its package tells one, else by its words."""
+    statuses = [getattr(error, name, None) for name in ("code", "status", "status_code")]
+    return any(status in (429, 503, "429", "503") for status in statuses) or bool(_OVERLOAD.search(str(error)))

@@ -123,8 +123,10 @@ def captures(index: InputFile, select: Select, config: CrawlConfig, context: Con
             names_once = ds.ParquetReadOptions(dictionary_columns=columns[:1])
             fragment = ds.ParquetFileFormat(read_options=names_once).make_fragment(pa.PythonFile(file, mode="r"))
             table = fragment.to_table(columns=columns, filter=select.expression())
-        except (pa.ArrowInvalid, KeyError) as error:
-            raise StageError(f"{index.name} is not a columnar index of a crawl: {error}") from error
+        except pa.ArrowInvalid as error:
+            if "FieldRef" in str(error):  # a column that the selection needs is not there
+                raise StageError(f"{index.name} is not a columnar index of a crawl: {error}") from error
+            raise RemoteError("unreadable", f"{index.name} is damaged: {error}") from error
         except RemoteError:
             raise
         except OSError as error:  # of pyarrow's decoders: it has a message alone

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.locations.hosts import MAX_BACKOFF_S, SUCCESSES_PER_PERMIT, Host, TransientError, backoff_s
 from pipeline.locations.location import RemoteError, RemoteOptions
 from pipeline.locations.reading import open_file, read_range
-from pipeline.locations.transports import host_of
+from pipeline.locations.transports import fsspec_faults, host_of
 from tests.pipeline.locations.conftest import DATA
 from tests.servers import Counted, Fault, FaultyServer, Request
 
@@ -213,3 +213,25 @@ def test_requests_are_named(server: FaultyServer, tmp_path: Path) -> None:
     read_range(f"{server.url}/data.bin", 0, 10, RemoteOptions(), tmp_path)
     request: Request = server.requests[0]
     assert request.headers["User-Agent"] == "sluice"
+
+
+class _StatusError(Exception):
+    """As the packages of some stores raise."""
+
+    status_code = 429
+
+
+@pytest.mark.parametrize(
+    ("error", "overloaded"),
+    [
+        (OSError("429 Too Many Requests"), True),
+        (OSError("ServerBusy: try later"), True),
+        (_StatusError("no words"), True),
+        (OSError("connection reset"), False),
+        (ValueError("object 4290 is odd"), False),
+    ],
+)
+def test_other_stores_are_heard_when_they_complain(error: Exception, overloaded: bool) -> None:
+    with pytest.raises(TransientError) as raised, fsspec_faults("gs://bucket/a"):
+        raise error
+    assert raised.value.overloaded == overloaded

@@ -136,6 +136,15 @@ def test_a_capture_that_the_index_has_twice_is_read_once(mirror):
     assert paths(mirror, {"hosts": "example.org"}) == ["a", "b", "c", "port"]
 
 
+def test_a_damaged_file_of_the_index_is_a_failed_row(mirror):
+    one, _ = sorted(mirror.glob("cc-index/table/*/*/*/*/*.parquet"))
+    one.write_bytes(one.read_bytes()[:-100])
+    rows, [end] = read(mirror, {})
+    assert rows
+    assert (end.verdict, end.reason) == ("failed", "unreadable")
+    assert "is damaged" in end.evidence
+
+
 def test_a_table_that_is_no_index_is_refused(tmp_path, mirror):
     import pyarrow as pa
     import pyarrow.parquet as pq
