@@ -8,29 +8,9 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
-from stages.extract.language_gate import QUICK_CHARACTERS
 from stages.extract.markdown import mark_blank_lines_of_code, repaired
 from stages.extract.page_facts import add_head_metadata, page_facts
 from stages.extract.pages import ExtractionOptions, Facts
-
-_QUICK_TAGS = ("p", "li", "td", "th", "dd", "dt", "h1", "h2", "h3", "h4", "blockquote", "pre", "figcaption")
-_QUICK_INLINE = (
-    "div",
-    "span",
-    "a",
-    "b",
-    "strong",
-    "i",
-    "em",
-    "font",
-    "section",
-    "article",
-    "main",
-    "center",
-    "body",
-    "br",
-    "img",
-)
 
 # References to control characters: trafilatura gives a page up on meeting one, because XML does not allow them.
 _CONTROL_REFERENCE = re.compile(
@@ -57,10 +37,6 @@ class Engine(ABC):
     @abstractmethod
     def parsed(self, html: str) -> Any:
         """The tree of a page; None if it is no HTML."""
-
-    @abstractmethod
-    def quick_text(self, tree: Any) -> str:
-        """The start of the page's text, menus and all, at most QUICK_CHARACTERS."""
 
     @abstractmethod
     def facts(self, tree: Any, url: str | None) -> Facts:
@@ -92,17 +68,6 @@ class Trafilatura(Engine):
         from trafilatura.utils import load_html
 
         return load_html(_CONTROL_REFERENCE.sub("", html))
-
-    def quick_text(self, tree: Any) -> str:
-        pieces: list[str] = []
-        missing = QUICK_CHARACTERS
-        for piece in tree.itertext(*_QUICK_TAGS, *_QUICK_INLINE):
-            if not piece.isspace():
-                pieces.append(piece)
-                missing -= len(piece)
-                if missing <= 0:
-                    break
-        return " ".join(" ".join(pieces).split())[:QUICK_CHARACTERS]
 
     def facts(self, tree: Any, url: str | None) -> Facts:
         root = tree.getroottree().getroot()
@@ -140,12 +105,6 @@ class Resiliparse(Engine):
         from resiliparse.parse.html import HTMLTree
 
         return HTMLTree.parse(html)
-
-    def quick_text(self, tree: Any) -> str:
-        from resiliparse.extract.html2text import extract_plain_text
-
-        text: str = extract_plain_text(tree, preserve_formatting=False, alt_texts=False, list_bullets=False)
-        return text[:QUICK_CHARACTERS]
 
     def facts(self, tree: Any, url: str | None) -> Facts:
         document = tree.document
@@ -189,10 +148,6 @@ class Fast(Engine):
 
     def parsed(self, html: str) -> Any:
         return self._page(html)
-
-    def quick_text(self, tree: Any) -> str:
-        text: str = tree.quick_text(QUICK_CHARACTERS)
-        return text
 
     def facts(self, tree: Any, url: str | None) -> Facts:
         [root] = tree.attributes("html") or [{}]

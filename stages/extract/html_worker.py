@@ -44,13 +44,14 @@ class HtmlExtractor:
 
     def _extracted(self, page: Page) -> Extract:
         none = Extract(ending=("dropped", "no_main_text", f"none in {len(page.html)} bytes"))
-        tree = self._engine.parsed(decoded(page.html, page.charset))
+        html = decoded(page.html, page.charset)
+        gated = self._gate.ending(html) if self._gate else None
+        if gated and not page.is_audited:
+            return Extract(ending=gated)
+        tree = self._engine.parsed(html)
         if tree is None:
             return none
         facts = self._engine.facts(tree, page.url)
-        gated = self._gate.ending(self._engine.quick_text(tree)) if self._gate else None
-        if gated and not page.is_audited:
-            return Extract(facts=facts, ending=gated)
         text = storable(self._engine.main_text(tree, page.url, facts)).strip()
         for name in facts.__slots__:
             if isinstance(value := getattr(facts, name), str):

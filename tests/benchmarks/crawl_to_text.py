@@ -36,7 +36,6 @@ CONTENDERS: dict[str, dict[str, object]] = {
         "language_gate": {"keep": ["en"]},
     },
     "fast engine": {"engine": "fast", "metadata": False},
-    "fast engine, gate": {"engine": "fast", "metadata": False, "language_gate": {"keep": ["en"]}},
 }
 
 

@@ -37,28 +37,26 @@ def measure(pages: Iterable[RealPage], engine_name: str) -> list[str]:
     count = 0
     for page in pages:
         count += 1
-        started = time.process_time()
-        tree = engine.parsed(decoded(page.html, None))
-        if tree is None:
-            continue
-        facts = engine.facts(tree, page.url)
-        total_s += time.process_time() - started
+        html = decoded(page.html, None)
         endings = {}
         for language, gate in gates.items():
             started = time.process_time()
-            endings[language] = gate.ending(engine.quick_text(tree))
+            endings[language] = gate.ending(html)
             gate_s[language] += time.process_time() - started
         started = time.process_time()
-        text = storable(engine.main_text(tree, page.url, facts)).strip()
-        main_text_s = time.process_time() - started
-        total_s += main_text_s
+        tree = engine.parsed(html)
+        text = ""
+        if tree is not None:
+            text = storable(engine.main_text(tree, page.url, engine.facts(tree, page.url))).strip()
+        extraction_s = time.process_time() - started
+        total_s += extraction_s
         labels, scores = model.predict(text.replace("\n", " "), k=1)
         for language in WANTED:
             is_kept = bool(text) and labels[0] == f"__label__{language}" and scores[0] >= 0.65
             kept[language] += is_kept
             if endings[language]:
                 gated[language] += 1
-                saved_s[language] += main_text_s
+                saved_s[language] += extraction_s
                 wrong[language] += is_kept
                 if is_kept:
                     print(f"  wrong: {page.set} {page.name}: {endings[language]}, {len(text)} characters")
