@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.stage import Outcome, Removal, documents
 
 BATCH_ROWS = 500
 BATCH_BYTES = 16_000_000
+
+
+def batched(source: str, records: Iterable[Mapping[str, Any] | Removal]) -> Iterator[Outcome]:
+    """All documents and removals of a source, a batch at a time."""
+    batch = Batch(source)
+    for record in records:
+        yield from batch.add(record)
+    yield batch.rest()
 
 
 class Batch:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipeline.locations.location import InputFile, reason_of
 from pipeline.stage import Context, Outcome, Removal, Source, Split, removal
-from stages.intake.batches import Batch
+from stages.intake.batches import batched
 from stages.intake.book_text import book_text, types_of
 from stages.intake.columns import Row
 from stages.intake.files import FilesConfig, splits_of_size
@@ -95,11 +95,7 @@ class Epub(Source[EpubConfig]):
         return splits_of_size(self.config.matching_files((".epub",)), max_bytes=32_000_000, max_files=50)
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        batch = Batch(source)
-        for file in split.files:
-            for row in self._documents(file, source, context):
-                yield from batch.add(row)
-        yield batch.rest()
+        return batched(source, (row for file in split.files for row in self._documents(file, source, context)))
 
     def _documents(self, file: InputFile, source: str, context: Context) -> Iterator[Row | Removal]:
         name, digest = file.name, "unread"

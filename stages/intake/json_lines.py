@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.locations.location import InputFile, reason_of
 from pipeline.stage import Context, Outcome, Removal, Source, Split
-from stages.intake.batches import Batch
+from stages.intake.batches import batched
 from stages.intake.columns import ColumnsConfig, Row
 from stages.intake.content import SUFFIXES as PACKED
 from stages.intake.content import Content, content_of
@@ -42,11 +42,7 @@ class JsonLines(Source[JsonLinesConfig]):
         return one_split_per_file(self.config.matching_files(SUFFIXES))
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        batch = Batch(source)
-        for file in split.files:
-            for row in self._rows(file, source, context):
-                yield from batch.add(row)
-        yield batch.rest()
+        return batched(source, (row for file in split.files for row in self._rows(file, source, context)))
 
     def _rows(self, file: InputFile, source: str, context: Context) -> Iterator[Row | Removal]:
         name = file.name

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.locations.location import InputFile, reason_of
 from pipeline.stage import Context, Outcome, Removal, Source, Split, removal
-from stages.intake.batches import Batch
+from stages.intake.batches import batched
 from stages.intake.columns import Row
 from stages.intake.content import SUFFIXES as PACKED
 from stages.intake.content import Encoding, content_of
@@ -59,11 +59,7 @@ class PlainText(Source[PlainTextConfig]):
         return splits_of_size(self.config.matching_files(SUFFIXES), max_bytes=16_000_000, max_files=200)
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        batch = Batch(source)
-        for file in split.files:
-            for row in self._documents(file, source, context):
-                yield from batch.add(row)
-        yield batch.rest()
+        return batched(source, (row for file in split.files for row in self._documents(file, source, context)))
 
     def _documents(self, file: InputFile, source: str, context: Context) -> Iterator[Row | Removal]:
         name = file.name

@@ -16,7 +16,7 @@ from pydantic import Field
 from pipeline.errors import InputError, MachineError, SluiceError
 from pipeline.locations.location import InputFile, reason_of
 from pipeline.stage import Context, Outcome, Removal, Source, Split, Verdict, removal
-from stages.intake.batches import Batch
+from stages.intake.batches import batched
 from stages.intake.decompression import chunks
 from stages.intake.files import FilesConfig, one_split_per_file
 from stages.intake.post_html import post_text
@@ -82,11 +82,7 @@ class StackExchange(Source[StackExchangeConfig]):
         return one_split_per_file(files)
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        batch = Batch(source)
-        for file in split.files:
-            for document in self._documents(file, source, context):
-                yield from batch.add(document)
-        yield batch.rest()
+        return batched(source, (row for file in split.files for row in self._documents(file, source, context)))
 
     def _site(self, file: InputFile) -> str:
         if self.config.site is not None:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from pipeline.locations.location import InputFile, reason_of
 from pipeline.stage import Context, Outcome, Removal, Source, Split
-from stages.intake.batches import Batch
+from stages.intake.batches import batched
 from stages.intake.columns import ColumnsConfig, Row
 from stages.intake.content import SUFFIXES as PACKED
 from stages.intake.content import Content, Encoding, content_of
@@ -94,11 +94,7 @@ class Tables(Source[TablesConfig]):
         return one_split_per_file(self.config.matching_files(SUFFIXES))
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        batch = Batch(source)
-        for file in split.files:
-            for row in self._documents(file, source, context):
-                yield from batch.add(row)
-        yield batch.rest()
+        return batched(source, (row for file in split.files for row in self._documents(file, source, context)))
 
     def _documents(self, file: InputFile, source: str, context: Context) -> Iterator[Row | Removal]:
         number = 0
