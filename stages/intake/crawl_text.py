@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from pipeline.locations.location import reason_of
-from pipeline.stage import Context, Outcome, Removal, Source, Split, documents
+from pipeline.stage import Context, Outcome, Removal, Source, Split
+from stages.intake.batches import batched
 from stages.intake.crawl_files import CrawlConfig
 from stages.intake.files import one_split_per_file
 from stages.intake.warc import Damage, Record, records
 
 SUFFIXES = (".wet", ".wet.gz", ".wet.zst")
-BATCH_ROWS = 256
-BATCH_CHARACTERS = 16 << 20
 
 
 class CrawlTextConfig(CrawlConfig):
@@ -39,20 +38,7 @@ class CrawlText(Source[CrawlTextConfig]):
         return one_split_per_file(config.sampled(files))
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        rows: list[dict[str, object]] = []
-        removed: list[Removal] = []
-        characters = 0
-        for name, record in self._records(split, context):
-            found = self._document(record, name, source)
-            if isinstance(found, Removal):
-                removed.append(found)
-            else:
-                rows.append(found)
-                characters += len(str(found["text"]))
-            if len(rows) + len(removed) == BATCH_ROWS or characters > BATCH_CHARACTERS:
-                yield Outcome(documents(rows), removed, {source: len(rows) + len(removed)})
-                rows, removed, characters = [], [], 0
-        yield Outcome(documents(rows), removed, {source: len(rows) + len(removed)})
+        return batched(source, (self._document(record, name, source) for name, record in self._records(split, context)))
 
     def _records(self, split: Split, context: Context) -> Iterator[tuple[str, Record | Damage]]:
         for file in split.files:
