@@ -18,6 +18,9 @@ CHUNK_BYTES = 1 << 18
 ZSTD_WINDOW_LOG_MAX = 31
 """Reddit's dumps are packed with ``zstd --long=31``: 2 GiB of window, of which a small file uses only its own size."""
 
+MAX_XZ_MEMORY_BYTES = 256 << 20
+"""xz -9 needs 65 MiB; a header can ask for 4 GiB."""
+
 
 class Chunk(NamedTuple):
     """A piece of a file's content."""
@@ -72,7 +75,7 @@ def _decoder_of(start: bytes) -> Callable[[], _Decoder] | None:
     if start.startswith(b"\x1f\x8b"):
         return _gzip_decoder
     if start.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMADecompressor
+        return _xz_decoder
     # a zstd frame, or one to be skipped as pzstd writes them
     if start.startswith(b"\x28\xb5\x2f\xfd") or (start[1:4] == b"\x2a\x4d\x18" and start[0] >> 4 == 5):
         return _zstd_decoder
@@ -81,6 +84,10 @@ def _decoder_of(start: bytes) -> Callable[[], _Decoder] | None:
 
 def _gzip_decoder() -> _Decoder:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)  # takes a third of zlib's time
+
+
+def _xz_decoder() -> _Decoder:
+    return lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY_BYTES)
 
 
 def _zstd_decoder() -> _Decoder:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
 import re
 import stat
 import tarfile
@@ -17,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import zstandard
-
 from pipeline.stage import Verdict
+from stages.intake.content import content_of
 
 _TAR_SUFFIXES = (*(".tar", ".tar.gz", ".tgz", ".crate", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"),)
 _ZIP_SUFFIXES = (".zip", ".whl")
@@ -28,9 +23,8 @@ ARCHIVE_SUFFIXES = (*_TAR_SUFFIXES, *_ZIP_SUFFIXES)
 _CHUNK_BYTES = 1 << 15  # tarfile copies what is left of a chunk at each read: larger ones are slower
 _MAX_HEADER_BYTES = 1 << 20  # of a pax or GNU long-name header, which tarfile reads whole
 MAX_READ_BYTES = 1_000_000  # larger members are not read while they are listed
-_MAX_XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; a header can ask for 4 GiB
 _RATIO_COUNTS_FROM_BYTES = 64_000_000  # small archives may be mostly zeros
-_UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+_UNPACKING_ERRORS = (EOFError, OSError, zlib.error)  # EOFError and zlib.error: of zipfile
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 Problem = tuple[Verdict, str, str]
@@ -156,7 +150,7 @@ class TarArchive:
     def _stream(self) -> Iterator[_CountedStream]:
         with self._path.open("rb") as packed:
             size = self._path.stat().st_size
-            yield _CountedStream(_decompressed(packed, self._name), self._limits, size)
+            yield _CountedStream(content_of(packed), self._limits, size)
 
 
 class _Header(tarfile.TarInfo):
@@ -272,65 +266,6 @@ def _check_unpacked(unpacked_bytes: int, archive_bytes: int, limits: Limits) -> 
     if unpacked_bytes > max(_RATIO_COUNTS_FROM_BYTES, limits.max_ratio * archive_bytes):
         ratio = unpacked_bytes / max(archive_bytes, 1)
         raise DamagedArchiveError("decompression_bomb", f"unpacks to {ratio:.0f} times its size > {limits.max_ratio:g}")
-
-
-def _decompressed(packed: BinaryIO, name: str) -> BinaryIO:
-    if name.endswith((".gz", ".tgz", ".crate")):
-        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
-    if name.endswith(("bz2",)):
-        return _stream_of(packed, bz2.BZ2Decompressor)
-    if name.endswith("xz"):
-        return _stream_of(packed, lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY_BYTES))
-    if name.endswith("zst"):
-        unpacked = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-        return io.BufferedReader(unpacked, _CHUNK_BYTES)
-    return packed
-
-
-def _stream_of(packed: BinaryIO, decompressor: Callable[[], _Decompressor]) -> BinaryIO:
-    return io.BufferedReader(_Decompressed(packed, decompressor), _CHUNK_BYTES)
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
-
-
-class _Decompressed(io.RawIOBase):
-    """bz2 or xz, one stream or several on end, as the parallel packers write them."""
-
-    def __init__(self, packed: BinaryIO, decompressor: Callable[[], _Decompressor]) -> None:
-        self._packed = packed
-        self._new = decompressor
-        self._current = decompressor()
-        self._started = False  # the current stream has seen bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while True:
-            packed = b""
-            if self._current.eof:
-                packed = self._current.unused_data.lstrip(b"\0")  # xz pads streams with zeros
-                self._current, self._started = self._new(), False
-            if self._current.needs_input and not packed:
-                packed = self._packed.read(_CHUNK_BYTES)
-                if not packed and not self._started:
-                    return 0
-                if not packed:
-                    raise EOFError("the compressed data ends before its end mark")
-            self._started = True
-            unpacked = self._current.decompress(packed, len(buffer))
-            if unpacked:
-                buffer[: len(unpacked)] = unpacked
-                return len(unpacked)
 
 
 class ZipArchive:
