@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from stages.intake.warc.frames import (
@@ -59,7 +58,7 @@ class _Selection(NamedTuple):
         return size <= self.max_block_bytes and (self.types is None or fields["warc-type"].lower() in self.types)
 
 
-def records(file: BinaryIO | Path, wanted: frozenset[str] | None, max_block_bytes: int) -> Iterator[Record | Damage]:
+def records(file: BinaryIO, wanted: frozenset[str] | None, max_block_bytes: int) -> Iterator[Record | Damage]:
     """Every record of a WARC or ARC file (plain, gzip, zstd, lz4; told by content) in order, and all damage.
 
     ARC records come under the header names of WARC: "filedesc" as warcinfo, all others as responses.
@@ -73,10 +72,6 @@ def records(file: BinaryIO | Path, wanted: frozenset[str] | None, max_block_byte
     Raises:
         OSError: the file cannot be read.
     """
-    if isinstance(file, Path):
-        with file.open("rb", buffering=0) as opened:
-            yield from records(opened, wanted, max_block_bytes)
-        return
     window = Window(file)
     selection = _Selection(wanted, max_block_bytes)
     head = window.take(0, MAX_HEADER_BYTES)
