@@ -29,3 +29,7 @@ class MachineError(SluiceError):
     """Disk full, worker lost, cluster unreachable: run the same command again once it is repaired."""
 
     exit_code = 3
+
+
+class Stopped(SluiceError):  # noqa: N818 (an order, no fault)
+    """The run is ending: its driver has told its tasks so."""

@@ -14,8 +14,10 @@ from rich.live import Live
 from rich.table import Table
 
 from pipeline import storage
+from pipeline.errors import Stopped
 
 WRITE_EVERY_S = 0.5
+LOOK_EVERY_S = 0.25
 PRINT_EVERY_S = 15.0
 
 
@@ -45,6 +47,39 @@ class ProgressFile:
         except FileNotFoundError:
             return None
         return done, total
+
+
+class StopSign:
+    """A file by which the driver has the tasks of a run end: they look for it between batches and steps.
+
+    Ray's own cancelling interrupts a task anywhere, also where it removes what it was writing, and a reply that
+    crosses it can abort the driver (a failed check in Ray's task manager).
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / "progress" / "stop"
+        self._last = -LOOK_EVERY_S
+
+    def put_up(self) -> None:
+        """Have the tasks of the run end."""
+        storage.replace(self.path, b"")
+
+    def take_down(self) -> None:
+        """Let tasks run again."""
+        self.path.unlink(missing_ok=True)
+
+    def obey(self) -> None:
+        """End this task if the run is to stop; looks no more often than every LOOK_EVERY_S seconds.
+
+        Raises:
+            Stopped: the sign is up.
+        """
+        now = time.monotonic()
+        if now - self._last < LOOK_EVERY_S:
+            return
+        self._last = now
+        if self.path.exists():
+            raise Stopped(f"the run was stopped ({self.path})")
 
 
 @dataclass

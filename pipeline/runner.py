@@ -23,7 +23,7 @@ from pipeline import storage
 from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
-from pipeline.progress import Display, ProgressFile, StageProgress
+from pipeline.progress import Display, ProgressFile, StageProgress, StopSign
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node
 from pipeline.stage import Map
 from pipeline.task import PartSpec, run_part
@@ -31,7 +31,7 @@ from pipeline.task import PartSpec, run_part
 MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
 WINDOW_PER_SLOT = 2  # parts handed to Ray for each one that can run at once
 POLL_S = 0.25
-CANCEL_S = 5.0
+STOP_S = 5.0  # for tasks to remove what they were writing
 CONNECT_S = 10.0
 VERSIONS_SHOWN = ("sluice", "ray", "pyarrow", "trafilatura", "fasttext-numpy2", "datasketch", "torch", "tokenizers")
 
@@ -75,7 +75,7 @@ class InProcess:
         spec = self._waiting.popleft()
         return [(spec, attempt_part(spec))]
 
-    def cancel(self) -> None:
+    def stop(self) -> None:
         self._waiting.clear()
 
 
@@ -168,16 +168,12 @@ class OnRay:
             str(error),
         )
 
-    def cancel(self) -> None:
-        """Stop what is running: tasks get a moment to remove what they were writing, then their workers are killed."""
+    def stop(self) -> None:
+        """Give the tasks that run a moment to see the run's stop sign; what is left dies with this driver's job."""
         running = list(self._running)
         self._running.clear()
-        for reference in running:
-            self._ray.cancel(reference)
         if running:
-            _, stubborn = self._ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
-            for reference in stubborn:
-                self._ray.cancel(reference, force=True)
+            self._ray.wait(running, num_returns=len(running), timeout=STOP_S)
 
 
 def failures_of(artifact: str, part: Part) -> str:
@@ -237,6 +233,8 @@ class Scheduler:
         Raises:
             SluiceError: a part failed for good; nothing that was committed is lost.
         """
+        sign = StopSign(self.run.folder)
+        sign.take_down()  # an earlier run may have left it
         try:
             while len(self.sealed) < len(self.graph.nodes):
                 self._plan_ready_nodes()
@@ -248,7 +246,8 @@ class Scheduler:
                 self._read_progress()
                 self.display.tick()
         except BaseException:
-            executor.cancel()
+            sign.put_up()
+            executor.stop()
             raise
 
     def _plan_ready_nodes(self) -> None:

@@ -25,7 +25,7 @@ from pipeline.artifact import (
 )
 from pipeline.errors import LedgerError, StageError
 from pipeline.ledger import Ledger
-from pipeline.progress import ProgressFile
+from pipeline.progress import ProgressFile, StopSign
 from pipeline.stage import Context, Global, Map, Outcome, Removal, Source, Split, Stage, StageConfig
 from pipeline.usage import Usage
 
@@ -72,16 +72,19 @@ def run_part(spec: PartSpec) -> Part:
 
     Raises:
         SluiceError: an error for the user, with the part's name. Anything else is a bug of a stage.
+        Stopped: the run's driver is ending it.
     """
     usage = Usage()
+    stop = StopSign(spec.run)
+    stop.obey()
     folder = ArtifactFolder(spec.run, spec.artifact)
     attempt = folder.new_attempt(spec.key)
     try:
         with storage.explained_disk_errors(attempt):
             if spec.artifacts:
-                ledger, summary, files = _run_global(spec, folder, attempt)
+                ledger, summary, files = _run_global(spec, folder, attempt, stop)
             else:
-                ledger, summary, files = _run_documents(spec, attempt)
+                ledger, summary, files = _run_documents(spec, attempt, stop)
         part = Part(
             key=spec.key,
             name=spec.name,
@@ -99,11 +102,18 @@ def run_part(spec: PartSpec) -> Part:
         raise
 
 
-def _run_global(spec: PartSpec, folder: ArtifactFolder, attempt: Path) -> tuple[Ledger, Mapping[str, Any], list[File]]:
+def _run_global(
+    spec: PartSpec, folder: ArtifactFolder, attempt: Path, stop: StopSign
+) -> tuple[Ledger, Mapping[str, Any], list[File]]:
     (step,) = spec.steps
     stage = step.stage(step.config)
     assert isinstance(stage, Global)
-    report = ProgressFile(spec.run, spec.artifact).report
+    progress = ProgressFile(spec.run, spec.artifact)
+
+    def report(done: int, total: int) -> None:
+        stop.obey()
+        progress.report(done, total)
+
     context = Context(spec.seed, step.side, folder.work(spec.key), report, spec.cpus)
     stage.setup(context)
     result = stage.run(spec.artifacts, attempt, context)
@@ -114,23 +124,24 @@ def _run_global(spec: PartSpec, folder: ArtifactFolder, attempt: Path) -> tuple[
     return ledger, result.summary, files
 
 
-def _run_documents(spec: PartSpec, attempt: Path) -> tuple[Ledger, Mapping[str, Any], list[File]]:
+def _run_documents(spec: PartSpec, attempt: Path, stop: StopSign) -> tuple[Ledger, Mapping[str, Any], list[File]]:
     ledger = Ledger()
     for step in spec.steps:
         ledger.steps[step.label] = {}
     kept = PartWriter(attempt / DOCUMENTS_FILE)
     removed = PartWriter(attempt / REMOVED_FILE)
     with kept, removed:
-        for table in _batches(spec, ledger, removed):
+        for table in _batches(spec, ledger, removed, stop):
             kept.write(table)
     ledger.check(f"{spec.artifact}, part {spec.name}")
     files = [file_record(attempt, w.path, w.rows) for w in (kept, removed) if w.rows]
     return ledger, {}, files
 
 
-def _batches(spec: PartSpec, ledger: Ledger, removed: PartWriter) -> Iterator[pa.Table]:
+def _batches(spec: PartSpec, ledger: Ledger, removed: PartWriter, stop: StopSign) -> Iterator[pa.Table]:
     stages = [_ready_stage(step, spec) for step in spec.steps]
     for table in _input_batches(spec, stages, ledger, removed):
+        stop.obey()
         for step, stage in zip(spec.steps, stages, strict=True):
             if isinstance(stage, Map) and table.num_rows:
                 outcome = stage.process(table)

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import progress
 from pipeline.artifact import Artifact, ArtifactFolder, Part
-from pipeline.errors import LedgerError, StageError
+from pipeline.errors import LedgerError, StageError, Stopped
 from pipeline.locations.location import InputFile
+from pipeline.progress import StopSign
 from pipeline.stage import (
     Context,
     Global,
@@ -107,6 +109,33 @@ class MiscountsWhatItMade(Map[StageConfig]):
         return Outcome(pa.concat_tables([batch, texts({"new": "text"})]))
 
 
+class StopsTheRun(Map[StageConfig]):
+    """Has the run stopped, as its driver would, while the first batch is at work."""
+
+    name = "stops_the_run"
+
+    def setup(self, context: Context) -> None:
+        assert context.shared is not None
+        self._sign = StopSign(context.shared.parent)
+
+    def process(self, batch: pa.Table) -> Outcome:
+        self._sign.put_up()
+        return Outcome(batch)
+
+
+class StopsItself(Global[StageConfig]):
+    """Has the run stopped and then tells how far it is."""
+
+    name = "stops_itself"
+    produces = "things"
+
+    def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
+        StopSign(out.parents[3]).put_up()
+        (out / "half").write_bytes(b"")
+        context.progress(1, 2)
+        raise AssertionError("went on")
+
+
 class WritesNested(Global[StageConfig]):
     """Writes files in folders and leaves a checkpoint behind."""
 
@@ -153,6 +182,31 @@ def test_a_chain_of_source_and_maps_keeps_what_every_map_keeps(tmp_path: Path) -
         ("web/a.txt:0", "two words", 2),
         ("web/a.txt:4", "three good words", 3),
     ]
+
+
+def test_a_task_of_a_stopped_run_ends_between_batches_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.0)
+    with pytest.raises(Stopped):
+        read_part(tmp_path, LINES, StopsTheRun)
+    assert not [p for p in (tmp_path / "run/artifacts").rglob("*") if p.is_file()]
+    with pytest.raises(Stopped):  # nor does another one start
+        read_part(tmp_path, LINES, Long)
+    StopSign(tmp_path / "run").take_down()
+    part, _ = read_part(tmp_path, LINES, Long)
+    assert part.ledger.last()["web"].kept == 3
+
+
+def test_a_global_task_of_a_stopped_run_ends_at_its_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.0)
+    upstream = artifact_of(tmp_path / "upstream", "docs", [texts({"a": "b"})])
+    spec = PartSpec(
+        tmp_path / "run", "docs", "key", "all", steps(StopsItself), seed=1, artifacts={"documents": [upstream]}
+    )
+    with pytest.raises(Stopped):
+        run_part(spec)
+    assert not list((tmp_path / "run/artifacts").rglob("half"))
 
 
 def test_the_ledger_and_the_removals_tell_the_same_story(tmp_path: Path) -> None:

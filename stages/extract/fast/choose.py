@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stages.extract.fast.hints import AWAY, BODY, COMMENTS, HIDDEN, METADATA, VISIBLE
-from stages.extract.fast.kernel import kernel
+from stages.kernel import kernel
 from stages.extract.fast.scan import (
     E_HINTS,
     E_LAST,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages.extract.fast.hints import HIDDEN
-from stages.extract.fast.kernel import kernel
+from stages.kernel import kernel
 from stages.extract.fast.tags import (
     ATTRIBUTE,
     BLOCK,

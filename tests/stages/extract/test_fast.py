@@ -2,18 +2,15 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from html import unescape
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.extract import fast
 from stages.extract.fast import FastOptions, FastPage, extract
 from stages.extract.html_worker import decoded
 from tests.benchmarks.extraction_quality import article_scores, snippet_scores
@@ -284,24 +281,6 @@ def test_kernels_agree_with_their_source(tmp_path):
         check=True,
     )
     assert uncompiled.stdout == text(STRUCTURED) + "\n"
-
-
-def test_a_change_of_a_constant_is_compiled_anew(tmp_path):
-    """numba alone would go on with the kernels that it compiled for the old constants."""
-    package = tmp_path / "stages" / "extract" / "fast"
-    shutil.copytree(Path(fast.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in (package.parent, package.parent.parent):
-        (folder / "__init__.py").touch()
-    program = "from stages.extract.fast.kernel import _cache_folder; print(_cache_folder(''))"
-
-    def cache_folder() -> str:
-        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return done.stdout
-
-    before = cache_folder()
-    assert before == cache_folder()
-    (package / "tags.py").write_text((package / "tags.py").read_text() + "\nMORE = 1\n")
-    assert cache_folder() != before
 
 
 def test_every_real_page_is_read_as_another_parser_reads_it(shared_data):

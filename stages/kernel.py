@@ -1,4 +1,7 @@
-"""Compilation of the inner loops by numba."""
+"""Compilation of inner loops by numba.
+
+A kernel calls only kernels of its own package: what is compiled is kept under a digest of that package's sources.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile a function at its first call and keep the result on disk."""
+    """Compile a function at its first call, without holding the GIL, and keep the result on disk."""
     set_by_user = config.CACHE_DIR
-    config.CACHE_DIR = str(_cache_folder(set_by_user))  # numba looks at it here, not at the first call
+    package = Path(function.__code__.co_filename).parent
+    config.CACHE_DIR = str(_cache_folder(package, set_by_user))  # numba looks at it here, not at the first call
     try:
         return cast(F, njit(cache=True, nogil=True)(function))
     finally:
@@ -25,13 +29,12 @@ def kernel(function: F) -> F:
 
 
 @cache
-def _cache_folder(set_by_user: str) -> Path:
-    """A folder for what was compiled from the present sources of this package.
+def _cache_folder(package: Path, set_by_user: str) -> Path:
+    """A folder for what was compiled from the present sources of a package.
 
-    numba compiles anew when a function's own file changes, but does not look at the modules that its constants come
-    from, such as tags.py: it would go on using what it compiled with the old ones.
+    numba compiles anew when a function's own file changes, but does not look at the modules that its constants and
+    the kernels it calls come from: it would go on using what it compiled with the old ones.
     """
-    package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.glob("*.py")):
         digest.update(path.read_bytes())
