@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_origin
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 
 from pipeline.artifact import Artifact
@@ -255,6 +256,14 @@ def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str
     )
 
 
+def removal_rows(batch: pa.Table, which: Sequence[int]) -> list[dict[str, Any]]:
+    """What ``removal`` looks at of these rows; of the text its start."""
+    names = [name for name in batch.column_names if name in ("id", "source", "url", "text") or is_measured(name)]
+    rows = batch.select(names).take(pa.array(which, pa.int64()))
+    excerpts = pc.utf8_slice_codeunits(rows.column("text"), 0, EXCERPT_CHARACTERS)
+    return rows.set_column(names.index("text"), "text", excerpts).to_pylist()  # type: ignore[no-any-return]
+
+
 def is_measured(column: str) -> bool:
     """Whether a column holds what a stage measured, such as ``gopher_quality.words``."""
     return "." in column
@@ -267,8 +276,7 @@ def decide(batch: pa.Table, verdicts: Sequence[tuple[Verdict, str, str] | None])
     """Split ``batch`` by one verdict a row: None keeps it, else (verdict, reason, evidence)."""
     kept = batch.filter(pa.array([verdict is None for verdict in verdicts], pa.bool_()))
     ended = [i for i, verdict in enumerate(verdicts) if verdict is not None]
-    columns = [name for name in batch.column_names if name in ("id", "source", "text", "url") or is_measured(name)]
-    rows = batch.select(columns).take(pa.array(ended, pa.int64())).to_pylist()
+    rows = removal_rows(batch, ended)
     return Outcome(
         kept,
         [removal(row, *verdicts[i]) for i, row in zip(ended, rows, strict=True)],  # type: ignore[misc]
@@ -276,10 +284,20 @@ def decide(batch: pa.Table, verdicts: Sequence[tuple[Verdict, str, str] | None])
 
 
 def with_columns(batch: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
-    """``batch`` with these columns added, or replaced where the name is taken."""
+    """``batch`` with these columns added, or replaced where the name is taken.
+
+    A new text makes what stages have noted about the old one for each other (columns named ``_...``) worthless.
+    """
+    if "text" in columns:
+        batch = without_private(batch)
     for name, values in columns.items():
         if name in batch.column_names:
             batch = batch.set_column(batch.column_names.index(name), name, values)
         else:
             batch = batch.append_column(name, values)
     return batch
+
+
+def without_private(batch: pa.Table) -> pa.Table:
+    """``batch`` without the columns by which stages of one task spare each other work; they are never stored."""
+    return batch.select([name for name in batch.column_names if not name.startswith("_")])

@@ -24,9 +24,24 @@ from pipeline.artifact import (
     read_tables,
 )
 from pipeline.errors import LedgerError, StageError
+from pipeline.filter import Filter
 from pipeline.ledger import Ledger
 from pipeline.progress import ProgressFile, StopSign
-from pipeline.stage import Context, Global, Map, Outcome, Removal, Source, Split, Stage, StageConfig
+from pipeline.stage import (
+    Context,
+    Global,
+    Map,
+    Outcome,
+    Removal,
+    Source,
+    Split,
+    Stage,
+    StageConfig,
+    Verdict,
+    removal,
+    removal_rows,
+    without_private,
+)
 from pipeline.usage import Usage
 
 BATCH_ROWS = 256
@@ -142,15 +157,75 @@ def _batches(spec: PartSpec, ledger: Ledger, removed: PartWriter, stop: StopSign
     stages = [_ready_stage(step, spec) for step in spec.steps]
     for table in _input_batches(spec, stages, ledger, removed):
         stop.obey()
+        dropped = _Dropped()
         for step, stage in zip(spec.steps, stages, strict=True):
-            if isinstance(stage, Map) and table.num_rows:
-                outcome = stage.process(table)
-                _check_ids(spec, step, table, outcome)
-                _count(ledger, step.label, table, outcome)
-                _write_removed(removed, step.label, outcome.removed)
-                table = outcome.kept
+            if isinstance(stage, Filter):
+                table = _filtered(spec, ledger, step, stage, table, dropped)
+            elif isinstance(stage, Map):
+                dropped.write(removed)  # what follows would make another document of them
+                if table.num_rows:
+                    outcome = stage.process(table)
+                    _check_ids(spec, step, table, outcome)
+                    _count(ledger, step.label, table, outcome)
+                    _write_removed(removed, step.label, outcome.removed)
+                    table = outcome.kept
+        dropped.write(removed)
         if table.num_rows:
-            yield table
+            yield without_private(table)
+
+
+class _Dropped:
+    """What filters have dropped of a batch: the filters after them still measure it, so that the scores of every
+    document can answer what other thresholds would do. The first verdict stays."""
+
+    def __init__(self) -> None:
+        self.rows: pa.Table | None = None
+        self.endings: list[tuple[str, tuple[Verdict, str, str]]] = []  # step; verdict, reason, evidence
+
+    def measured_by(self, stage: Filter[Any]) -> None:
+        if self.rows is not None and stage.measures_dropped:
+            self.rows = stage.measure(self.rows)
+
+    def add(self, rows: pa.Table, endings: Sequence[tuple[str, tuple[Verdict, str, str]]]) -> None:
+        tables = [rows] if self.rows is None else [self.rows, rows]
+        self.rows = pa.concat_tables(tables, promote_options="default")  # a costly filter's columns may be missing
+        self.endings += endings
+
+    def write(self, removed: PartWriter) -> None:
+        if self.rows is not None:
+            rows = removal_rows(self.rows, range(self.rows.num_rows))
+            ended = [(step, removal(row, *end)) for row, (step, end) in zip(rows, self.endings, strict=True)]
+            removed.write(removed_table(ended))
+        self.rows, self.endings = None, []
+
+
+def _filtered(
+    spec: PartSpec, ledger: Ledger, step: StepSpec, stage: Filter[Any], table: pa.Table, dropped: _Dropped
+) -> pa.Table:
+    """The rows that a filter keeps; the others, and what it measured of those dropped before, go to ``dropped``."""
+    dropped.measured_by(stage)
+    if not table.num_rows:
+        return table
+    measured = stage.measure(table)
+    if not measured.column("id").equals(table.column("id")):
+        raise LedgerError(
+            f"{spec.artifact}, part {spec.name}: stage {step.label} did not return the documents that it was to "
+            "measure, in their order. This is a bug of the stage; nothing of this part was committed"
+        )
+    verdicts = stage.verdicts(measured)
+    kept = measured.filter(pa.array([verdict is None for verdict in verdicts], pa.bool_()))
+    gone = measured.filter(pa.array([verdict is not None for verdict in verdicts], pa.bool_()))
+    endings = [(step.label, verdict) for verdict in verdicts if verdict is not None]
+    for source, n in _by_source(table):
+        ledger.counts(step.label, source).received += n
+    for source, n in _by_source(kept):
+        ledger.counts(step.label, source).kept += n
+    for source, (_, (verdict, reason, _)) in zip(gone.column("source").to_pylist(), endings, strict=True):
+        counts = ledger.counts(step.label, source)
+        (counts.dropped if verdict == "dropped" else counts.failed)[reason] += 1
+    if endings:
+        dropped.add(gone, endings)
+    return kept
 
 
 def _input_batches(
@@ -217,11 +292,16 @@ def _by_source(table: pa.Table) -> list[tuple[str, int]]:
 
 def _write_removed(writer: PartWriter, label: str, removed: Sequence[Removal]) -> None:
     if removed:
-        rows = [
-            (r.id, r.source, label, r.verdict, r.reason, r.evidence, r.excerpt, r.url, json.dumps(dict(r.scores)))
-            for r in removed
-        ]
-        writer.write(pa.table(list(map(list, zip(*rows, strict=True))), schema=REMOVED_SCHEMA))
+        writer.write(removed_table([(label, r) for r in removed]))
+
+
+def removed_table(ended: Sequence[tuple[str, Removal]]) -> pa.Table:
+    """A table (REMOVED_SCHEMA) of step labels and removals."""
+    rows = [
+        (r.id, r.source, label, r.verdict, r.reason, r.evidence, r.excerpt, r.url, json.dumps(dict(r.scores)))
+        for label, r in ended
+    ]
+    return pa.table(list(map(list, zip(*rows, strict=True))), schema=REMOVED_SCHEMA)
 
 
 class PartWriter:

@@ -1,0 +1,124 @@
+"""Filters: stages that measure documents, and rules that compare what was measured with the options.
+
+What was measured stays in columns, so the rules can decide again under other options with no text read
+(pipeline.rethreshold), and say of one document how near it was to each threshold (pipeline.explain).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.stage import Map, Outcome, StageConfig, Verdict, decide
+
+C = TypeVar("C", bound=StageConfig)
+
+Comparison = Literal["<", "<=", ">", ">=", "==", "in", "not in"]
+
+_COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+    "==": pc.equal,
+    "in": lambda values, limit: pc.is_in(values, value_set=pa.array(limit, values.type), skip_nulls=True),
+    "not in": lambda values, limit: pc.and_not(
+        pc.is_valid(values), pc.is_in(values, value_set=pa.array(limit, values.type), skip_nulls=True)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A document is dropped for ``reason`` where ``measure`` compares so with its limit; an unmeasured one never is."""
+
+    reason: str  # short and stable, e.g. "too_few_words": the ledger counts by it
+    measure: str  # full name of a measured column, or a column that every document has
+    drops: Comparison
+    option: str  # holds the limit; null or an empty list there switches the rule off
+    unit: str = ""  # for the evidence "12 words < 50"; the measure's own name if empty
+
+    def shown(self, value: Any, limit: Any) -> str:
+        """What was measured against what, e.g. "12 words < 50"."""
+        unit = self.unit or self.measure.rpartition(".")[2].replace("_", " ")
+        return f"{_shown(value)} {unit} {self.drops} {_shown(limit)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(_shown, value))
+    return str(value)
+
+
+class Filter(Map[C]):
+    """Measures documents and drops those that break a rule; the first broken one is the reason."""
+
+    measures: ClassVar[Mapping[str, pa.DataType]] = {}  # the columns that ``measure`` adds, by full name
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    measures_dropped: ClassVar[bool] = True  # False where measuring is costly: then what is dropped already is left out
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "measures" in cls.__dict__ and "provides" not in cls.__dict__:
+            cls.provides = tuple(cls.measures)
+
+    @abstractmethod
+    def measure(self, batch: pa.Table) -> pa.Table:
+        """The same rows in the same order with the measured columns; the text may be edited."""
+
+    def limit(self, rule: Rule, measured: pa.Table) -> Any:
+        """What the rule's measure is compared with: the option, unless a filter's limits depend on the document.
+
+        Returns:
+            None for no limit, one value, or an array of one limit a row (null: none for that row).
+        """
+        return getattr(self.config, rule.option)
+
+    def evidence(self, rule: Rule, row: Mapping[str, Any], limit: Any) -> str:
+        """What was measured against what in a row that breaks a rule."""
+        return rule.shown(row[rule.measure], limit)
+
+    def process(self, batch: pa.Table) -> Outcome:
+        """Measure, then decide."""
+        measured = self.measure(batch)
+        return decide(measured, self.verdicts(measured))
+
+    def verdicts(self, measured: pa.Table) -> list[tuple[Verdict, str, str] | None]:
+        """Verdict, reason and evidence for each row, from measured columns alone; None where it is kept."""
+        limits = [self.limit(rule, measured) for rule in self.rules]
+        first = np.full(measured.num_rows, len(self.rules), np.int64)
+        for number in reversed(range(len(self.rules))):
+            first[self._broken(self.rules[number], measured, limits[number])] = number
+        verdicts: list[tuple[Verdict, str, str] | None] = [None] * measured.num_rows
+        dropped = np.flatnonzero(first < len(self.rules))
+        if len(dropped):
+            columns = list(dict.fromkeys([*self.measures, *(rule.measure for rule in self.rules)]))
+            rows = measured.select(columns).take(pa.array(dropped)).to_pylist()
+            for i, row in zip(dropped.tolist(), rows, strict=True):
+                rule, limit = self.rules[first[i]], limits[first[i]]
+                shown = limit[i].as_py() if isinstance(limit, pa.Array | pa.ChunkedArray) else limit
+                verdicts[i] = ("dropped", rule.reason, self.evidence(rule, row, shown))
+        return verdicts
+
+    def broken(self, measured: pa.Table) -> dict[str, NDArray[np.bool_]]:
+        """For each rule, by reason, the rows that break it."""
+        return {rule.reason: self._broken(rule, measured, self.limit(rule, measured)) for rule in self.rules}
+
+    @staticmethod
+    def _broken(rule: Rule, measured: pa.Table, limit: Any) -> NDArray[np.bool_]:
+        if limit is None or (isinstance(limit, tuple | list) and not limit):
+            return np.zeros(measured.num_rows, np.bool_)
+        compared = _COMPARED[rule.drops](measured.column(rule.measure).combine_chunks(), limit)
+        if isinstance(compared, pa.ChunkedArray):
+            compared = compared.combine_chunks()
+        result: NDArray[np.bool_] = pc.fill_null(compared, False).to_numpy(zero_copy_only=False)
+        return result
