@@ -102,7 +102,7 @@ class Artifact:
     kind: str  # "documents", "tokens", "mix", ...
     fingerprint: str
     folder: Path  # RUN/artifacts/<name>
-    steps: tuple[Mapping[str, Any], ...]  # label, stage, version, configuration
+    steps: tuple[Mapping[str, Any], ...]  # label, stage, version, configuration, class, options, side
     inputs: Mapping[str, str]  # upstream artifact -> digest of its contents
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()

@@ -91,6 +91,26 @@ def explain(run: RunArgument, document_id: Annotated[str, typer.Argument(help="I
     print(story(run, document_id))
 
 
+@app.command()
+def rethreshold(
+    run: RunArgument,
+    artifact: Annotated[str, typer.Argument(help="Artifact whose filters decide again.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="A threshold; may be given several times."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the selection; under RUN if absent.")] = None,
+) -> None:
+    """Tell from stored scores what other thresholds would keep, and write that selection."""
+    from pipeline import commands
+
+    message, tables = commands.rethresholded(run, artifact, set_ or [], out)
+    console = Console()
+    for table in tables:
+        console.print(table)
+    console.print(message, highlight=False, soft_wrap=True)
+
+
 @app.command(name="try")
 def try_(
     stage: Annotated[str, typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.")],

@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.progress import Display, ProgressFile, StageProgress, table_of
 from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class
 from pipeline.report import write_report
+from pipeline.rethreshold import UNKNOWN, rethreshold
 from pipeline.run import InputDigests, Run
 from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sealed_artifacts, stage_progress
 from pipeline.stage import Map, Source, is_measured
@@ -164,6 +166,48 @@ def ledger_rows(run: Run) -> Iterator[tuple[str, str, Counts]]:
         for label, sources in artifact.ledger.steps.items():
             for source, counts in sorted(sources.items()):
                 yield label, source, counts
+
+
+def rethresholded(
+    folder: Path, artifact: str, changes: Sequence[str], out: Path | None
+) -> tuple[str, tuple[Table, Table]]:
+    """What other thresholds keep: a sentence, documents by source, and documents by reason.
+
+    Raises:
+        RecipeError: no such run, artifact, stage or threshold.
+    """
+    selection = rethreshold(folder, artifact, changes, out)
+    sources = Table(box=None, padding=(0, 1), title="documents by source", title_justify="left")
+    for heading in ("source", "seen", "kept before", "kept now", "unknown"):
+        sources.add_column(heading, justify="left" if heading == "source" else "right")
+    for source in sorted({key[0] for key in selection.before}):
+        before, now = (
+            Counter[str]({verdict: _total(counts, source, verdict) for verdict in ("kept", UNKNOWN)})
+            for counts in (selection.before, selection.after)
+        )
+        seen = sum(n for key, n in selection.before.items() if key[0] == source)
+        sources.add_row(source, *(f"{n:,}" for n in (seen, before["kept"], now["kept"], now[UNKNOWN])))
+    reasons = Table(box=None, padding=(0, 1), title="where documents end", title_justify="left")
+    for heading in ("stage", "reason", "before", "now"):
+        reasons.add_column(heading, justify="right" if heading in ("before", "now") else "left")
+    for step, reason in dict.fromkeys(key[2:] for key in (*selection.before, *selection.after) if key[1] != "kept"):
+        counts = (
+            sum(n for key, n in counts.items() if key[2:] == (step, reason))
+            for counts in (selection.before, selection.after)
+        )
+        reasons.add_row(step, reason, *(f"{n:,}" for n in counts))
+    unknown = sum(n for key, n in selection.after.items() if key[1] == UNKNOWN)
+    message = f"The selection is in {selection.path}: 'select' takes it, or run the recipe with these thresholds"
+    if unknown:
+        message += (
+            f"\n{unknown:,} documents are unknown: they were dropped before a stage that measures only what comes to "
+            "it. Run the recipe with these thresholds to know"
+        )
+    return message, (sources, reasons)
+
+
+def _total(counts: Mapping[tuple[str, str, str, str], int], source: str, verdict: str) -> int:
+    return sum(n for key, n in counts.items() if key[:2] == (source, verdict))
 
 
 def status(folder: Path) -> tuple[str, Table]:

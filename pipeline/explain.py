@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact
 from pipeline.errors import RecipeError
+from pipeline.rethreshold import decided_steps
 from pipeline.run import Run
 from pipeline.stage import is_measured
 
@@ -23,7 +24,7 @@ def explain(folder: Path, document_id: str) -> str:
     """
     run = Run.open(folder)
     told: dict[str, Any] = {}
-    lines = [line for artifact in run.artifacts().values() for line in _lines(artifact, document_id, told)]
+    lines = [line for artifact in run.artifacts().values() for line in _lines(run, artifact, document_id, told)]
     if not lines:
         raise RecipeError(
             f"no document {document_id!r} in {folder}: ids look like <source>/<file>@<offset>; the report's samples "
@@ -32,13 +33,14 @@ def explain(folder: Path, document_id: str) -> str:
     return "\n".join([document_id, *lines])
 
 
-def _lines(artifact: Artifact, document_id: str, told: dict[str, Any]) -> Iterator[str]:
+def _lines(run: Run, artifact: Artifact, document_id: str, told: dict[str, Any]) -> Iterator[str]:
     """What one artifact knows; ``told`` are the measurements that the reader has seen already."""
     for path in artifact.file_paths(DOCUMENTS_FILE):
         for row in _rows(path, "id", document_id):
             if "." not in artifact.name:  # private to a composite
                 yield f"  {artifact.name}: kept{_described(row)}"
                 yield from _measured(row, told)
+                yield from _thresholds(run, artifact, row)
         for child in _rows(path, "parent", document_id):
             yield f"  {artifact.name}: {child['id']} was written from it"
     for path in artifact.file_paths(REMOVED_FILE):
@@ -47,7 +49,9 @@ def _lines(artifact: Artifact, document_id: str, told: dict[str, Any]) -> Iterat
             yield f"  {row['step']}: {row['verdict']}: {row['reason']}{evidence}"
             if row["excerpt"]:
                 yield f"    text: {row['excerpt'][:160]!r}"
-            yield from _measured(json.loads(row["scores"]), told)
+            scores = json.loads(row["scores"])
+            yield from _measured(scores, told)
+            yield from _thresholds(run, artifact, {**row, **scores})
     if artifact.kind == "tokens":
         yield from _token_ranges(artifact, document_id)
 
@@ -82,3 +86,11 @@ def _measured(row: dict[str, Any], told: dict[str, Any]) -> Iterator[str]:
     if new:
         shown = (f"{k}={round(v, 4) if isinstance(v, float) else v}" for k, v in sorted(new.items()))
         yield f"    measured: {', '.join(shown)}"
+
+
+def _thresholds(run: Run, artifact: Artifact, row: dict[str, Any]) -> Iterator[str]:
+    """Each rule of the artifact's filters: what was measured of the document, against what."""
+    for step in decided_steps(run, artifact):
+        if step.filter is not None and any(row.get(name) is not None for name in step.filter.measures):
+            yield f"    {step.label}:"
+            yield from (f"      {line}" for line in step.filter.told(row))

@@ -7,7 +7,7 @@ What was measured stays in columns, so the rules can decide again under other op
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.stage import Map, Outcome, StageConfig, Verdict, decide
+from pipeline.stage import Context, Map, Outcome, StageConfig, Verdict, decide
 
 C = TypeVar("C", bound=StageConfig)
 
@@ -59,11 +59,16 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+def _of_row(limit: Any, i: int) -> Any:
+    return limit[i].as_py() if isinstance(limit, pa.Array | pa.ChunkedArray) else limit
+
+
 class Filter(Map[C]):
     """Measures documents and drops those that break a rule; the first broken one is the reason."""
 
     measures: ClassVar[Mapping[str, pa.DataType]] = {}  # the columns that ``measure`` adds, by full name
     rules: ClassVar[tuple[Rule, ...]] = ()
+    limits_by: ClassVar[tuple[str, ...]] = ()  # other text columns on which limits depend, e.g. "source"
     measures_dropped: ClassVar[bool] = True  # False where measuring is costly: then what is dropped already is left out
 
     def __init_subclass__(cls) -> None:
@@ -74,6 +79,15 @@ class Filter(Map[C]):
     @abstractmethod
     def measure(self, batch: pa.Table) -> pa.Table:
         """The same rows in the same order with the measured columns; the text may be edited."""
+
+    @classmethod
+    def looks_at(cls) -> dict[str, pa.DataType]:
+        """The columns from which verdicts follow."""
+        others = (*(rule.measure for rule in cls.rules), *cls.limits_by)
+        return {**dict.fromkeys(others, pa.string()), **cls.measures}
+
+    def load_limits(self, context: Context) -> None:
+        """Load what ``limit`` needs, and nothing else: called in place of ``setup`` to decide from stored scores."""
 
     def limit(self, rule: Rule, measured: pa.Table) -> Any:
         """What the rule's measure is compared with: the option, unless a filter's limits depend on the document.
@@ -101,17 +115,26 @@ class Filter(Map[C]):
         verdicts: list[tuple[Verdict, str, str] | None] = [None] * measured.num_rows
         dropped = np.flatnonzero(first < len(self.rules))
         if len(dropped):
-            columns = list(dict.fromkeys([*self.measures, *(rule.measure for rule in self.rules)]))
-            rows = measured.select(columns).take(pa.array(dropped)).to_pylist()
+            rows = measured.select(list(self.looks_at())).take(pa.array(dropped)).to_pylist()
             for i, row in zip(dropped.tolist(), rows, strict=True):
                 rule, limit = self.rules[first[i]], limits[first[i]]
-                shown = limit[i].as_py() if isinstance(limit, pa.Array | pa.ChunkedArray) else limit
+                shown = _of_row(limit, i)
                 verdicts[i] = ("dropped", rule.reason, self.evidence(rule, row, shown))
         return verdicts
 
-    def broken(self, measured: pa.Table) -> dict[str, NDArray[np.bool_]]:
-        """For each rule, by reason, the rows that break it."""
-        return {rule.reason: self._broken(rule, measured, self.limit(rule, measured)) for rule in self.rules}
+    def told(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """For each rule a line: what was measured of one document against what, and whether that drops it."""
+        measured = pa.table({name: pa.array([row.get(name)], kind) for name, kind in self.looks_at().items()})
+        for rule in self.rules:
+            limits = self.limit(rule, measured)
+            value, limit = row.get(rule.measure), _of_row(limits, 0)
+            if limit is None or limit == ():
+                said = f"{_shown(value)}, {rule.option} is off"
+            elif value is None:
+                said = f"not measured, {rule.option} is {_shown(limit)}"
+            else:
+                said = f"{rule.shown(value, limit)}, {rule.option}"
+            yield f"{'drops ' if self._broken(rule, measured, limits)[0] else 'passes'} {rule.reason} ({said})"
 
     @staticmethod
     def _broken(rule: Rule, measured: pa.Table, limit: Any) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ class Counts:
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)  # what a stage did inside documents, e.g. "email masked"
 
     def add(self, other: Counts) -> None:
         """Add ``other`` to these counts."""
@@ -27,6 +28,7 @@ class Counts:
         self.kept += other.kept
         self.dropped.update(other.dropped)
         self.failed.update(other.failed)
+        self.noted.update(other.noted)
 
     def missing(self) -> int:
         """Documents that came in or were made but did not come out under any name; negative: more came out."""
@@ -39,7 +41,7 @@ class Counts:
             "kept": self.kept,
             "dropped": dict(sorted(self.dropped.items())),
             "failed": dict(sorted(self.failed.items())),
-        }
+        } | ({"noted": dict(sorted(self.noted.items()))} if self.noted else {})
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Counts:
@@ -49,6 +51,7 @@ class Counts:
             values["kept"],
             Counter(values["dropped"]),
             Counter(values["failed"]),
+            Counter(values.get("noted", {})),
         )
 
 

@@ -143,15 +143,33 @@ def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
         location.insert(0, "artifacts")
     target: Any = values
     for step in location[:-1]:
-        if not isinstance(target, dict) or step not in target:
-            names = target if isinstance(target, dict) else ()
-            raise RecipeError(f"--set {override}: the recipe has no '{step}'{did_you_mean(str(step), map(str, names))}")
-        target = target[step]
+        choices = _below(target)
+        if step not in choices:
+            raise RecipeError(f"--set {override}: the recipe has no '{step}'{did_you_mean(str(step), choices)}")
+        target = choices[str(step)]
     try:
         target[location[-1]] = parsed_value(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: the value is not valid YAML: {error}") from None
     problems.places[tuple(location)] = f"(--set {override})"
+
+
+def _below(target: Any) -> dict[str, Any]:
+    """What the next name of an override can mean: a key, or a stage of a chain, whose options it then stands for."""
+    if not isinstance(target, dict):
+        return {}
+    chain = target.get("chain")
+    if not isinstance(chain, list):
+        chain = []
+    stages: dict[str, Any] = {}
+    for i, step in enumerate(chain):
+        if isinstance(step, str):
+            step = chain[i] = {step: {}}
+        if isinstance(step, dict):
+            for name in step:
+                step[name] = step[name] or {}
+                stages.setdefault(str(name), step[name])
+    return stages | {str(key): value for key, value in target.items()}
 
 
 def _shape(path: Path, values: Mapping[str, Any], problems: Problems) -> Recipe:

@@ -160,6 +160,9 @@ class Plan:
                 "stage": step.stage.name,
                 "version": step.stage.version,
                 "config": step.stage.config.identity(),
+                "class": f"{type(step.stage).__module__}:{type(step.stage).__qualname__}",
+                "options": step.stage.config.model_dump(mode="json"),
+                "side": dict(step.side),
             }
             for step in self.node.steps
         )

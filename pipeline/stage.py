@@ -118,6 +118,7 @@ class Outcome:
     kept: pa.Table
     removed: Sequence[Removal] = ()
     created: Mapping[str, int] = field(default_factory=dict)  # by source: rows that were not in the input batch
+    noted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by source: what was done inside documents
 
 
 @dataclass(frozen=True)
@@ -265,8 +266,8 @@ def removal_rows(batch: pa.Table, which: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def is_measured(column: str) -> bool:
-    """Whether a column holds what a stage measured, such as ``gopher_quality.words``."""
-    return "." in column
+    """Whether a column holds what a stage measured, such as ``gopher_quality.words``, or ``language``."""
+    return "." in column or column == "language"
 
 
 EXCERPT_CHARACTERS = 600

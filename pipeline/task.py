@@ -281,6 +281,8 @@ def _count(ledger: Ledger, label: str, batch: pa.Table | None, outcome: Outcome)
         ledger.counts(label, source).created += n
     for source, n in _by_source(outcome.kept):
         ledger.counts(label, source).kept += n
+    for source, noted in outcome.noted.items():
+        ledger.counts(label, source).noted.update(noted)
     for r in outcome.removed:
         counts = ledger.counts(label, r.source)
         (counts.dropped if r.verdict == "dropped" else counts.failed)[r.reason] += 1

@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
     "extract_html": "stages.extract.html:ExtractHtml",
     "language": "stages.filters.language:Language",
     "gopher_quality": "stages.filters.gopher:GopherQuality",
+    "select": "stages.filters.selection:Select",
     "quality": "stages.filters.classifier:Quality",
     "quality_train": "stages.filters.classifier:TrainQuality",
     "quality_score": "stages.filters.classifier:ScoreQuality",

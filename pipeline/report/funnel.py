@@ -179,4 +179,5 @@ def _ledger_table(facts: Facts) -> Markup:
 
 def _reasons(counts: Counts) -> str:
     both = [*sorted(counts.dropped.items()), *((f"{name} (failed)", n) for name, n in sorted(counts.failed.items()))]
+    both += sorted(counts.noted.items())
     return ", ".join(f"{name} {n:,}" for name, n in both)

@@ -93,6 +93,18 @@ def test_an_override_reaches_the_option(tmp_path: Path) -> None:
     assert graph.recipe.seed == 7
 
 
+def test_an_override_reaches_a_stage_of_a_chain_by_its_name(tmp_path: Path) -> None:
+    text = """artifacts:
+  docs: {stage: json_lines, files: docs.jsonl}
+  kept: {from: docs, chain: [gopher_quality, {language: {keep: en}}, {rephrase: }]}
+"""
+    graph = graph_of(tmp_path, text, "kept.gopher_quality.min_words=7", "kept.language.min_score=0.5")
+    configs = [step.stage.config for step in graph.nodes[-1].steps]
+    assert (configs[-3].min_words, configs[-2].keep, configs[-2].min_score) == (7, ("en",), 0.5)
+    (problem,) = problems_of(tmp_path, text, "kept.gopher_qualty.min_words=7")
+    assert problem.endswith("the recipe has no 'gopher_qualty'; did you mean 'gopher_quality'?")
+
+
 def test_a_wrong_override_says_so(tmp_path: Path) -> None:
     text = "artifacts:\n  docs: {stage: json_lines, files: docs.jsonl}\n"
     (problem,) = problems_of(tmp_path, text, "docks.source=body")

@@ -109,6 +109,18 @@ class MiscountsWhatItMade(Map[StageConfig]):
         return Outcome(pa.concat_tables([batch, texts({"new": "text"})]))
 
 
+class CountsVowels(Map[StageConfig]):
+    """Notes the vowels of each source, as a stage that changes texts notes its changes."""
+
+    name = "counts_vowels"
+
+    def process(self, batch: pa.Table) -> Outcome:
+        noted: dict[str, Counter[str]] = {}
+        for source, text in zip(batch["source"].to_pylist(), batch["text"].to_pylist(), strict=True):
+            noted.setdefault(source, Counter()).update(c for c in text if c in "aeiou")
+        return Outcome(batch, noted=noted)
+
+
 class StopsTheRun(Map[StageConfig]):
     """Has the run stopped, as its driver would, while the first batch is at work."""
 
@@ -229,6 +241,13 @@ def test_the_ledger_and_the_removals_tell_the_same_story(tmp_path: Path) -> None
                 for reason, n in reasons.items():
                     assert counted.pop((step, source, verdict, reason)) == n
     assert not counted
+
+
+def test_what_a_stage_notes_is_summed_in_the_ledger_by_source(tmp_path: Path) -> None:
+    part, _ = read_part(tmp_path, "banana\nkiwi", CountsVowels)
+    assert part.ledger.steps["docs.counts_vowels"]["web"].noted == {"a": 3, "i": 2}
+    stored = ArtifactFolder(tmp_path / "run", "docs").committed(["key"])["key"]
+    assert stored.ledger.last()["web"].noted == {"a": 3, "i": 2}
 
 
 def test_a_removal_carries_what_was_measured_of_the_document_so_far(tmp_path: Path) -> None:

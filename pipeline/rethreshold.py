@@ -1,0 +1,212 @@
+"""What other thresholds would have kept: the rules of an artifact's filters, applied again to the stored scores.
+
+No text is read. Documents that an earlier filter dropped have scores of the later filters too (pipeline.filter);
+where one has not, because a stage that is no filter stands between or the filter is costly, it ends as ``unknown``
+and is counted, never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pipeline import storage
+from pipeline.artifact import DOCUMENTS_FILE, Artifact, digest_of
+from pipeline.errors import RecipeError
+from pipeline.filter import Filter
+from pipeline.recipe import parsed_value
+from pipeline.registry import did_you_mean, stage_class
+from pipeline.run import Run
+from pipeline.stage import Context
+
+UNKNOWN = "unknown"
+SELECTION_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "source", "verdict", "step", "reason", "evidence")]
+)
+"""One row a document: verdict kept, dropped, failed or unknown, and where and why it ended."""
+
+Ending = tuple[str, str, str, str]  # verdict, step, reason, evidence
+KEPT: Ending = ("kept", "", "", "")
+
+
+@dataclass(frozen=True)
+class DecidedStep:
+    """A step of an artifact; ``filter`` is None where it is a stage whose decisions cannot be made again."""
+
+    label: str
+    filter: Filter[Any] | None
+
+
+@dataclass
+class Selection:
+    """What other thresholds keep. Counts are by (source, verdict, step, reason)."""
+
+    path: Path
+    before: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    after: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+
+
+def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | None = None) -> Selection:
+    """Decide again about every document that artifact ``name`` of a run has seen, and write the selection.
+
+    Args:
+        changes: ``stage.option=value``, options that a rule of a filter compares with.
+        out: Parquet file to write; RUN/selections/<name>-<digest of the changes>.parquet if absent.
+
+    Raises:
+        RecipeError: no such run, artifact, stage or option; or an option that is no threshold.
+    """
+    run = Run.open(folder)
+    artifacts = run.artifacts()
+    if name not in artifacts or artifacts[name].kind != "documents":
+        with_filters = [n for n, a in artifacts.items() if a.kind == "documents" and "." not in n]
+        raise RecipeError(f"{folder} has no finished artifact '{name}' of documents{did_you_mean(name, with_filters)}")
+    artifact = artifacts[name]
+    steps = decided_steps(run, artifact, changes)
+    path = out or run.folder / "selections" / f"{name}-{digest_of(list(changes))[:12]}.parquet"
+    selection = Selection(path)
+    storage.make_folder(path.parent)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    schema = SELECTION_SCHEMA.with_metadata({"artifact": name, "fingerprint": artifact.fingerprint} | _said(changes))
+    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        for rows, before in _seen(artifact, steps):
+            endings = _decided(steps, rows, before)
+            writer.write_table(_table(rows, endings).replace_schema_metadata(schema.metadata))
+            sources = rows.column("source").to_pylist()
+            selection.before.update((source, *ending[:3]) for source, ending in zip(sources, before, strict=True))
+            selection.after.update((source, *ending[:3]) for source, ending in zip(sources, endings, strict=True))
+    unfinished.replace(path)
+    return selection
+
+
+def _said(changes: Sequence[str]) -> dict[str, str]:
+    return {"changes": json.dumps(list(changes))}
+
+
+def decided_steps(run: Run, artifact: Artifact, changes: Sequence[str] = ()) -> list[DecidedStep]:
+    """The artifact's steps, filters with the changed options and ready to decide.
+
+    Raises:
+        RecipeError: a change names no filter or no threshold of it, or its value is not valid.
+    """
+    changed: dict[str, dict[str, Any]] = {str(step["label"]): {} for step in artifact.steps}
+    for change in changes:
+        stage, option, value = _parsed(change)
+        changed[_label(artifact, stage, change)][option] = value
+    steps = []
+    sealed = run.artifacts()
+    for step in artifact.steps:
+        label = str(step["label"])
+        if "class" not in step:
+            raise RecipeError(f"{artifact.name} was made by an older Sluice, which kept no options: run it again")
+        kind = stage_class(step["class"])
+        if not issubclass(kind, Filter):
+            if changed[label]:
+                raise RecipeError(f"{label} is no filter: it has no thresholds. Change its options and run again")
+            steps.append(DecidedStep(label, None))
+            continue
+        filter_ = _configured(kind, label, step["options"], changed[label])
+        side = {role: sealed[name].files_folder for role, name in step["side"].items()}
+        filter_.load_limits(Context(0, side))
+        steps.append(DecidedStep(label, filter_))
+    return steps
+
+
+def _parsed(change: str) -> tuple[str, str, Any]:
+    key, equals, text = change.partition("=")
+    stage, dot, option = key.rpartition(".")
+    if not equals or not dot:
+        raise RecipeError(f"--set {change}: expected stage.option=value, for example --set gopher_quality.min_words=30")
+    return stage, option, parsed_value(text)
+
+
+def _label(artifact: Artifact, stage: str, change: str) -> str:
+    names = {
+        str(step["label"]): (step["label"], step["label"].partition(".")[2], step["stage"]) for step in artifact.steps
+    }
+    found = [label for label, known in names.items() if stage in known]
+    if len(found) != 1:
+        known = sorted({label.partition(".")[2] or label for label in names})
+        raise RecipeError(f"--set {change}: {artifact.name} has no stage '{stage}'{did_you_mean(stage, known)}")
+    return found[0]
+
+
+def _configured(kind: type[Filter[Any]], label: str, options: dict[str, Any], changes: dict[str, Any]) -> Filter[Any]:
+    thresholds = sorted({rule.option for rule in kind.rules})
+    for option in changes:
+        if option in thresholds:
+            continue
+        if option in kind.config_type.model_fields:
+            raise RecipeError(
+                f"{label}: the option '{option}' changes what is measured, not what is kept: run the recipe with it. "
+                f"Thresholds are {', '.join(thresholds)}"
+            )
+        raise RecipeError(f"{label}: unknown option '{option}'{did_you_mean(option, thresholds)}")
+    try:
+        return kind(kind.config_type.model_validate({**options, **changes}))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in error.errors())
+        raise RecipeError(f"{label}: {problems}") from None
+
+
+def _seen(artifact: Artifact, steps: Sequence[DecidedStep]) -> Iterator[tuple[pa.Table, list[Ending]]]:
+    """All documents that the artifact has seen: id, source and what the filters look at; and how each ended."""
+    types: dict[str, pa.DataType] = {}
+    for step in steps:
+        types |= step.filter.looks_at() if step.filter is not None else {}
+    types.pop("source", None)
+    for path in artifact.file_paths(DOCUMENTS_FILE):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(8192, columns=["id", "source", *types]):
+                yield pa.Table.from_batches([batch]), [KEPT] * batch.num_rows
+    for removed in artifact.removed():
+        scores = [json.loads(text) for text in removed.column("scores").to_pylist()]
+        columns = {
+            name: pa.array([score.get(name) for score in scores], kind, from_pandas=True)
+            for name, kind in types.items()
+        }
+        rows = pa.table({"id": removed.column("id"), "source": removed.column("source"), **columns})
+        ended = [removed.column(name).to_pylist() for name in ("verdict", "step", "reason", "evidence")]
+        yield rows, list(zip(*ended, strict=True))
+
+
+def _decided(steps: Sequence[DecidedStep], rows: pa.Table, before: Sequence[Ending]) -> list[Ending]:
+    """How each document ends now."""
+    positions = {step.label: i for i, step in enumerate(steps)}
+    ended = np.array([positions.get(ending[1], len(steps)) for ending in before], np.int64)
+    endings: list[Ending] = [KEPT] * rows.num_rows
+    alive = np.ones(rows.num_rows, np.bool_)
+
+    def end(which: NDArray[np.int64], how: Sequence[Ending]) -> None:
+        for i, ending in zip(which.tolist(), how, strict=True):
+            endings[i] = ending
+        alive[which] = False
+
+    for position, step in enumerate(steps):
+        if step.filter is None:
+            here = np.flatnonzero(alive & (ended == position))
+            end(here, [before[i] for i in here.tolist()])
+        if step.filter is None or not step.filter.measures_dropped:
+            unseen = np.flatnonzero(alive & (ended < position))
+            end(unseen, [(UNKNOWN, step.label, "not_seen", f"{step.label} has not seen it")] * len(unseen))
+        if step.filter is not None:
+            there = np.flatnonzero(alive)
+            verdicts = step.filter.verdicts(rows.take(pa.array(there)))
+            broken = [i for i, verdict in enumerate(verdicts) if verdict is not None]
+            end(there[broken], [(v[0], step.label, v[1], v[2]) for v in verdicts if v is not None])
+    return endings
+
+
+def _table(rows: pa.Table, endings: Sequence[Ending]) -> pa.Table:
+    columns = [pa.array(values, pa.string()) for values in zip(*endings, strict=True)] if endings else [[]] * 4
+    return pa.table([rows.column("id"), rows.column("source"), *columns], schema=SELECTION_SCHEMA)
