@@ -47,8 +47,11 @@ class Rule:
 
     def shown(self, value: Any, limit: Any) -> str:
         """What was measured against what, e.g. "12 words < 50"."""
-        unit = self.unit or self.measure.rpartition(".")[2].replace("_", " ")
-        return f"{_shown(value)} {unit} {self.drops} {_shown(limit)}"
+        return f"{_shown(value)} {self.named()} {self.drops} {_shown(limit)}"
+
+    def named(self) -> str:
+        """What is measured, in words."""
+        return self.unit or self.measure.rpartition(".")[2].replace("_", " ")
 
 
 def _shown(value: Any) -> str:
@@ -121,6 +124,18 @@ class Filter(Map[C]):
                 shown = _of_row(limit, i)
                 verdicts[i] = ("dropped", rule.reason, self.evidence(rule, row, shown))
         return verdicts
+
+    def broken(self, measured: pa.Table) -> Iterator[tuple[Rule, NDArray[np.bool_]]]:
+        """Each rule and the rows that break it, whatever other rules say."""
+        for rule in self.rules:
+            yield rule, self._broken(rule, measured, self.limit(rule, measured))
+
+    def threshold_of(self, rule: Rule) -> str:
+        """The rule's condition as its option says it, e.g. "words < 50 (min_words)"."""
+        limit = getattr(self.config, rule.option)
+        if limit is None or limit == ():
+            return f"{rule.option} is off"
+        return f"{rule.named()} {rule.drops} {_shown(limit)} ({rule.option})"
 
     def told(self, row: Mapping[str, Any]) -> Iterator[str]:
         """For each rule a line: what was measured of one document against what, and whether that drops it."""

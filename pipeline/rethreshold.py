@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipeline import storage
-from pipeline.artifact import DOCUMENTS_FILE, Artifact, digest_of
+from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, Part, digest_of, read_tables
 from pipeline.errors import RecipeError
 from pipeline.filter import Filter
 from pipeline.recipe import parsed_value
@@ -79,7 +79,7 @@ def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | Non
     unfinished = path.with_name(f".{path.name}.unfinished")
     schema = SELECTION_SCHEMA.with_metadata({"artifact": name, "fingerprint": artifact.fingerprint} | _said(changes))
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-        for rows, before in _seen(artifact, steps):
+        for rows, before in seen(artifact, steps, artifact.parts):
             endings = _decided(steps, rows, before)
             writer.write_table(_table(rows, endings).replace_schema_metadata(schema.metadata))
             sources = rows.column("source").to_pylist()
@@ -159,25 +159,26 @@ def _configured(kind: type[Filter[Any]], label: str, options: dict[str, Any], ch
         raise RecipeError(f"{label}: {problems}") from None
 
 
-def _seen(artifact: Artifact, steps: Sequence[DecidedStep]) -> Iterator[tuple[pa.Table, list[Ending]]]:
-    """All documents that the artifact has seen: id, source and what the filters look at; and how each ended."""
+def seen(
+    artifact: Artifact, steps: Sequence[DecidedStep], parts: Sequence[Part]
+) -> Iterator[tuple[pa.Table, list[Ending]]]:
+    """All documents that these parts have seen: id, source and what the filters look at; and how each ended."""
     types: dict[str, pa.DataType] = {}
     for step in steps:
         types |= step.filter.looks_at() if step.filter is not None else {}
     types.pop("source", None)
-    for path in artifact.file_paths(DOCUMENTS_FILE):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(8192, columns=["id", "source", *types]):
-                yield pa.Table.from_batches([batch]), [KEPT] * batch.num_rows
-    for removed in artifact.removed():
-        scores = [json.loads(text) for text in removed.column("scores").to_pylist()]
-        columns = {
-            name: pa.array([score.get(name) for score in scores], kind, from_pandas=True)
-            for name, kind in types.items()
-        }
-        rows = pa.table({"id": removed.column("id"), "source": removed.column("source"), **columns})
-        ended = [removed.column(name).to_pylist() for name in ("verdict", "step", "reason", "evidence")]
-        yield rows, list(zip(*ended, strict=True))
+    for part in parts:
+        folder = artifact.folder / part.folder
+        names = {file.path for file in part.files}
+        if DOCUMENTS_FILE in names:
+            for rows in read_tables(folder / DOCUMENTS_FILE, ["id", "source", *types], 8192):
+                yield rows, [KEPT] * rows.num_rows
+        for removed in read_tables(folder / REMOVED_FILE) if REMOVED_FILE in names else ():
+            scores = [json.loads(text) for text in removed.column("scores").to_pylist()]
+            columns = {name: pa.array([score.get(name) for score in scores], kind) for name, kind in types.items()}
+            rows = pa.table({"id": removed.column("id"), "source": removed.column("source"), **columns})
+            ended = [removed.column(name).to_pylist() for name in ("verdict", "step", "reason", "evidence")]
+            yield rows, list(zip(*ended, strict=True))
 
 
 def _decided(steps: Sequence[DecidedStep], rows: pa.Table, before: Sequence[Ending]) -> list[Ending]:

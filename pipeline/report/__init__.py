@@ -14,6 +14,7 @@ from pipeline.report.head import head
 from pipeline.report.markup import Markup, element
 from pipeline.report.mixture import mix_section
 from pipeline.report.removed import removed_section
+from pipeline.report.thresholds import thresholds_section
 from pipeline.report.training import model_section
 from pipeline.run import Run
 
@@ -23,6 +24,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # whatever a sample ma
 SECTIONS = (
     ("funnel", "Funnel", funnel_section),
     ("removed", "Removed", removed_section),
+    ("thresholds", "Thresholds", thresholds_section),
     ("duplicates", "Duplicates", duplicates_section),
     ("quality", "Quality", classifier_section),
     ("tokens", "Tokens", tokens_section),
