@@ -16,6 +16,8 @@ STAGES: dict[str, str] = {
     "extract_html": "stages.extract.html:ExtractHtml",
     "language": "stages.filters.language:Language",
     "gopher_quality": "stages.filters.gopher:GopherQuality",
+    "opt_out": "stages.filters.opt_out:OptOut",
+    "licence": "stages.filters.licence:Licence",
     "select": "stages.filters.selection:Select",
     "quality": "stages.filters.classifier:Quality",
     "quality_train": "stages.filters.classifier:TrainQuality",

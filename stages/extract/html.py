@@ -37,6 +37,12 @@ MEASURES = {
     "canonical_url": pa.string(),
     "links": pa.int64(),
     "robots": pa.string(),
+    "tdm_reservation": pa.string(),
+    "tdm_policy": pa.string(),
+    "rights": pa.string(),
+    "licence": pa.string(),
+    "licence_from": pa.string(),
+    "licence_others": pa.string(),
 }
 
 
@@ -145,7 +151,7 @@ class ExtractHtml(Map[ExtractHtmlConfig]):
     """
 
     name = "extract_html"
-    version = 3
+    version = 4
     config_type = ExtractHtmlConfig
     requires = ("payload",)
     provides = ("text", *(f"extract_html.{name}" for name in MEASURES))

@@ -19,6 +19,7 @@ from pathlib import Path
 from stages.extract.decoding import decoded
 from stages.extract.engines import ENGINES, storable
 from stages.extract.language_gate import LanguageGate
+from stages.extract.page_facts import add_licence
 from stages.extract.pages import Extract, ExtractionOptions, Page
 
 ORPHAN_CHECK_S = 5.0
@@ -52,6 +53,7 @@ class HtmlExtractor:
         if tree is None:
             return none
         facts = self._engine.facts(tree, page.url)
+        add_licence(facts, html)
         text = storable(self._engine.main_text(tree, page.url, facts)).strip()
         for name in facts.__slots__:
             if isinstance(value := getattr(facts, name), str):

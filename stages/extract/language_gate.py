@@ -7,7 +7,10 @@ together are very unlikely, in the main text and on the page as a whole.
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from stages.extract.pages import Ending, LanguageGateOptions
+from stages.text.language import language_identifier
 
 JUDGED_CHARACTERS = 3_000
 WHOLE_PAGE_CHARACTERS = 6_000
@@ -24,13 +27,11 @@ class LanguageGate:
     """The gate with its model. Load it in the process that extracts."""
 
     def __init__(self, options: LanguageGateOptions) -> None:
-        import fasttext
-
         from stages.extract.fast import FastOptions, FastPage
 
         self._options = options
-        self._wanted = {f"__label__{language}" for language in options.keep}
-        self._model = fasttext.load_model(str(options.model))
+        self._identifier = language_identifier(options.model)
+        self._wanted = [self._identifier.labels.index(language) for language in options.keep]
         self._page, self._fast_options = FastPage, FastOptions()
         FastPage("<p>Compile now: the first page's deadline is for the page.").extract(self._fast_options)
 
@@ -50,9 +51,9 @@ class LanguageGate:
 
     def _scored(self, text: str) -> tuple[float, str]:
         """Probability of the wanted languages together, and the most likely language with its own."""
-        labels, scores = self._model.predict(_line(text), k=-1)
-        wanted = sum(float(score) for label, score in zip(labels, scores, strict=True) if label in self._wanted)
-        return wanted, f"{labels[0].removeprefix('__label__')} {min(float(scores[0]), 1):.2f}"
+        [scores] = self._identifier.probabilities(_column(text))
+        first = scores.argmax()
+        return float(scores[self._wanted].sum()), f"{self._identifier.labels[first]} {min(scores[first], 1):.2f}"
 
     def judged(self, gated: Ending, text: str) -> Ending:
         """What the gate did to an audited page: ``text`` was extracted all the same.
@@ -62,12 +63,13 @@ class LanguageGate:
         verdict, _, evidence = gated
         if not text:
             return verdict, "language_gate_right", f"no main text; {evidence}"
-        labels, scores = self._model.predict(_line(text), k=1)
-        is_wrong = labels[0] in self._wanted and scores[0] >= self._options.min_score
-        found = f"{labels[0].removeprefix('__label__')} {min(float(scores[0]), 1):.2f} in {len(text)} characters"
+        labels, scores = self._identifier.identify(_column(text))
+        language, score = labels[0].as_py(), scores[0].as_py()
+        is_wrong = language in self._options.keep and score >= self._options.min_score
+        found = f"{language} {min(score, 1):.2f} in {len(text)} characters"
         reason = "language_gate_wrong" if is_wrong else "language_gate_right"
         return verdict, reason, f"main text: {found}; {evidence}"
 
 
-def _line(text: str) -> str:
-    return text.replace("\n", " ")  # fastText reads one line; the same replacement as in the language filter
+def _column(text: str) -> pa.Array:
+    return pa.array([text], pa.large_string())

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urljoin
 
+from stages.extract.licence_marks import licence
 from stages.extract.pages import Facts
+from stages.filters.robots_txt import AI_CRAWLERS
 
-ROBOTS = frozenset({"robots", "googlebot", "googlebot-news", "bingbot", "gptbot", "ccbot", "google-extended"})
+ROBOTS = frozenset({"robots", "googlebot", "googlebot-news", "bingbot", *(name.lower() for name in AI_CRAWLERS)})
 """Names of meta elements that tell robots what they may do; ``noai`` and ``noindex`` are among their directives."""
+
+_RIGHTS = re.compile(r"licen[sc]e|rights|copyright")
 
 _AUTHOR = ("author", "article:author", "dc.creator", "citation_author", "parsely-author")
 _DATE = (
@@ -44,13 +48,24 @@ def page_facts(
     """
     values = meta_values(metas)
     robots = [value if name == "robots" else f"{name}: {value}" for name, value in values.items() if name in ROBOTS]
+    rights = [value for name, value in values.items() if _RIGHTS.search(name)]
     language = html("lang") or html("xml:lang") or values.get("content-language") or values.get("og:locale")
     return Facts(
         declared_language=_text(language and language.lower().replace("_", "-")),
         canonical_url=_canonical_url(relations, url),
         links=links,
-        robots=_text(", ".join(robots).lower()),
+        robots=_text("; ".join(robots).lower()),
+        tdm_reservation=values.get("tdm-reservation"),
+        tdm_policy=values.get("tdm-policy"),
+        rights=_text("; ".join(rights)),
     )
+
+
+def add_licence(facts: Facts, source: str) -> None:
+    """The Creative Commons licence that a page states in its source or in the meta elements read before."""
+    if found := licence(source, facts.rights):
+        facts.licence, facts.licence_from = found.code, found.evidence
+        facts.licence_others = _text(", ".join(found.others))
 
 
 def add_head_metadata(facts: Facts, metas: Iterable[Attributes], title: str | None) -> None:
@@ -64,17 +79,19 @@ def add_head_metadata(facts: Facts, metas: Iterable[Attributes], title: str | No
 
 def meta_values(metas: Iterable[Attributes]) -> Mapping[str, str]:
     """Contents of meta elements by lower-case name, property, http-equiv or itemprop; of several the first counts,
-    but directives for robots add up."""
+    but directives for robots and statements of rights add up."""
     values: dict[str, str] = {}
     for meta in metas:
         content = _text(meta("content"))
         name = (meta("name") or meta("property") or meta("http-equiv") or meta("itemprop") or "").strip().lower()
         if content is None or not name:
             continue
-        if name in ROBOTS and name in values:
+        if name not in values:
+            values[name] = content
+        elif name in ROBOTS:
             values[name] += f", {content}"
-        else:
-            values.setdefault(name, content)
+        elif _RIGHTS.search(name):
+            values[name] += f"; {content}"
     return values
 
 

@@ -54,7 +54,15 @@ class Facts:
     declared_language: str | None = None  # of <html lang>, else of a content-language or og:locale element: "en-us"
     canonical_url: str | None = None  # absolute
     links: int | None = None  # elements <a href>
-    robots: str | None = None  # directives of <meta name=robots>, and of elements for one robot: "googlebot: noindex"
+    robots: str | None = (
+        None  # directives of <meta name=robots>, and of elements for one robot: "noai; gptbot: noindex"
+    )
+    tdm_reservation: str | None = None  # of the TDM Reservation Protocol: "1" reserves the rights, "0" does not
+    tdm_policy: str | None = None  # address of the licences that it offers
+    rights: str | None = None  # contents of meta elements about licence, rights and copyright, between "; "
+    licence: str | None = None  # Creative Commons mark of the page, as SPDX writes it: "CC-BY-SA-4.0"
+    licence_from: str | None = None  # how it is stated: see stages.extract.licence_marks.Evidence
+    licence_others: str | None = None  # different licences among its marks, between ", "
 
 
 @dataclass(frozen=True, slots=True)

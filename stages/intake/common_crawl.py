@@ -92,7 +92,7 @@ class CommonCrawl(Source[CommonCrawlConfig]):
     """
 
     name = "common_crawl"
-    version = 2
+    version = 3
     config_type = CommonCrawlConfig
     provides = ("payload",)
 
@@ -194,7 +194,7 @@ class CommonCrawl(Source[CommonCrawlConfig]):
             return ended("dropped", "too_small", f"{len(body)} bytes < {self.config.min_body_bytes}")
         if digest:
             seen.setdefault(digest, identity)
-        meta = {"charset": response.charset, "truncated": cut}
+        meta = {"charset": response.charset, "truncated": cut, **response.declarations}
         page: dict[str, object] = {
             "id": identity,
             "source": source,

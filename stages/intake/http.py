@@ -16,8 +16,10 @@ from stages.intake.warc.window import Window
 
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{1,3})\b[^\n]*")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_ROBOTS_TAG = re.compile(rb"^x-robots-tag[ \t]*:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,200})?\r?\n")
 _MARKUP = re.compile(rb"\s*(?:<|\Z)")  # or nothing at all
+_DECLARING = ("x-robots-tag", "tdm-reservation", "tdm-policy")
 _PIECE_BYTES = 1 << 16
 _ZSTD_WINDOW_BYTES = 8 << 20  # RFC 9659: larger windows are not for the web
 _NO_ENCODING = frozenset(("", "identity", "none", "utf-8", "utf8", "binary", "8bit", "7bit"))
@@ -37,7 +39,7 @@ class Response:
     """An HTTP response whose body is still as it was sent."""
 
     status: int
-    headers: dict[str, str]  # names in lower case; the first of several counts
+    headers: dict[str, str]  # names in lower case; the first of several counts, but all of X-Robots-Tag, between ";"
     body: bytes
 
     @property
@@ -51,6 +53,13 @@ class Response:
         match = _CHARSET.search(self.headers.get("content-type", ""))
         return match[1] if match else None
 
+    @property
+    def declarations(self) -> dict[str, str]:
+        """What the publisher allows, and the licence: keys for a document's ``meta`` ("http.x-robots-tag")."""
+        found = {f"http.{name}": value for name in _DECLARING if (value := self.headers.get(name))}
+        link = self.headers.get("link", "")
+        return found | {"http.link": link} if "license" in link else found
+
 
 def parsed(block: bytes) -> Response:
     """Split a response into status, headers and body.
@@ -62,7 +71,10 @@ def parsed(block: bytes) -> Response:
     if not status:
         raise HttpError("bad_http_header", f"no HTTP status line but {block[:40]!r}")
     end = HEADER_END.search(block, status.end())
-    headers = fields_of(block[status.end() : end.start() if end else None], "latin-1")
+    header = block[status.end() : end.start() if end else None]
+    headers = fields_of(header, "latin-1")
+    if "x-robots-tag" in headers and len(all_tags := _ROBOTS_TAG.findall(header)) > 1:
+        headers["x-robots-tag"] = "; ".join(str(tag, "latin-1").strip() for tag in all_tags)
     return Response(int(status[1]), headers, block[end.end() :] if end else b"")
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from stages.extract.fast.hints import AWAY, BODY, COMMENTS, HIDDEN, METADATA, VISIBLE
-from stages.kernel import kernel
 from stages.extract.fast.scan import (
     E_HINTS,
     E_LAST,
@@ -26,6 +25,7 @@ from stages.extract.fast.scan import (
     R_STOPS,
 )  # fmt: skip
 from stages.extract.fast.tags import BLOCK, DISCARD, HEADING, TAG
+from stages.kernel import kernel
 
 # Lengths are characters as scan.py counts them; shares are of the prose of the page.
 SHORT_TEXT = 0.2  # a character outside prose and links is worth this much of one in prose

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from stages.extract.fast.hints import HIDDEN
-from stages.kernel import kernel
 from stages.extract.fast.tags import (
     ATTRIBUTE,
     BLOCK,
@@ -28,6 +27,7 @@ from stages.extract.fast.tags import (
     TAG,
     VOID,
 )  # fmt: skip
+from stages.kernel import kernel
 
 MAX_DEPTH = 512
 

@@ -70,6 +70,18 @@ def test_a_response_has_status_headers_and_body():
     assert found.headers["x"] == "1"
 
 
+def test_what_a_publisher_declares_is_kept_and_all_of_x_robots_tag():
+    lines = [b"X-Robots-Tag: noindex", b"x-robots-tag: gptbot: noai\xff", b"TDM-Reservation: 1", b"tdm-policy: /p.json"]
+    found = parsed(b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b'Link: <https://a/>; rel="license"', b"", b"<p>"]))
+    assert found.declarations == {
+        "http.x-robots-tag": "noindex; gptbot: noai\xff",
+        "http.tdm-reservation": "1",
+        "http.tdm-policy": "/p.json",
+        "http.link": '<https://a/>; rel="license"',
+    }
+    assert parsed(b"HTTP/1.1 200 OK\r\nLink: </s.css>; rel=preload\r\n\r\n").declarations == {}
+
+
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_lines_may_end_in_either_newline(newline):
     found = parsed(newline.join([b"HTTP/2 200", b"A: b", b"", b"<p>"]))
