@@ -83,14 +83,23 @@ def _described(row: dict[str, Any]) -> str:
 def _measured(row: dict[str, Any], told: dict[str, Any]) -> Iterator[str]:
     new = {k: v for k, v in row.items() if is_measured(k) and v is not None and told.get(k) != v}
     told |= new
-    if new:
-        shown = (f"{k}={round(v, 4) if isinstance(v, float) else v}" for k, v in sorted(new.items()))
+    numbers = {k: v for k, v in new.items() if not isinstance(v, list)}
+    if numbers:
+        shown = (f"{k}={round(v, 4) if isinstance(v, float) else v}" for k, v in sorted(numbers.items()))
         yield f"    measured: {', '.join(shown)}"
+    for name in sorted(new.keys() - numbers.keys()):  # places in the text
+        for place in new[name]:
+            said = ", ".join(f"{k}={v}" for k, v in place.items()) if isinstance(place, dict) else place
+            yield f"    {name}: {said}"
 
 
 def _thresholds(run: Run, artifact: Artifact, row: dict[str, Any]) -> Iterator[str]:
     """Each rule of the artifact's filters: what was measured of the document, against what."""
     for step in decided_steps(run, artifact):
-        if step.filter is not None and any(row.get(name) is not None for name in step.filter.measures):
+        if (
+            step.filter is not None
+            and step.filter.rules
+            and any(row.get(name) is not None for name in step.filter.measures)
+        ):
             yield f"    {step.label}:"
             yield from (f"      {line}" for line in step.filter.told(row))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -86,6 +86,8 @@ class Filter(Map[C]):
     @classmethod
     def looks_at(cls) -> dict[str, pa.DataType]:
         """The columns from which verdicts follow."""
+        if not cls.rules:
+            return {}
         others = (*(rule.measure for rule in cls.rules), *cls.limits_by)
         return {**dict.fromkeys(others, pa.string()), **cls.measures}
 
@@ -104,10 +106,15 @@ class Filter(Map[C]):
         """What was measured against what in a row that breaks a rule."""
         return rule.shown(row[rule.measure], limit)
 
+    def noted(self, batch: pa.Table, measured: pa.Table) -> Mapping[str, Mapping[str, int]]:
+        """For the ledger, by source: what measuring ``batch`` did inside its documents."""
+        return {}
+
     def process(self, batch: pa.Table) -> Outcome:
         """Measure, then decide."""
         measured = self.measure(batch)
-        return decide(measured, self.verdicts(measured))
+        outcome = decide(measured, self.verdicts(measured))
+        return replace(outcome, noted=self.noted(batch, measured))
 
     def verdicts(self, measured: pa.Table) -> list[tuple[Verdict, str, str] | None]:
         """Verdict, reason and evidence for each row, from measured columns alone; None where it is kept."""

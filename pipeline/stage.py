@@ -195,6 +195,10 @@ class Map(Stage[C]):
     def process(self, batch: pa.Table) -> Outcome:
         """Decide about each row of ``batch`` (DOCUMENT_SCHEMA plus measured columns)."""
 
+    def redacted(self, excerpt: str) -> str:
+        """The excerpt or evidence of a removed document, without what this stage hides in texts."""
+        return excerpt
+
 
 @dataclass(frozen=True)
 class Result:

@@ -143,18 +143,20 @@ def _run_documents(spec: PartSpec, attempt: Path, stop: StopSign) -> tuple[Ledge
     ledger = Ledger()
     for step in spec.steps:
         ledger.steps[step.label] = {}
+    stages = [_ready_stage(step, spec) for step in spec.steps]
     kept = PartWriter(attempt / DOCUMENTS_FILE)
-    removed = PartWriter(attempt / REMOVED_FILE)
+    removed = RemovedWriter(attempt / REMOVED_FILE, stages)
     with kept, removed:
-        for table in _batches(spec, ledger, removed, stop):
+        for table in _batches(spec, stages, ledger, removed, stop):
             kept.write(table)
     ledger.check(f"{spec.artifact}, part {spec.name}")
     files = [file_record(attempt, w.path, w.rows) for w in (kept, removed) if w.rows]
     return ledger, {}, files
 
 
-def _batches(spec: PartSpec, ledger: Ledger, removed: PartWriter, stop: StopSign) -> Iterator[pa.Table]:
-    stages = [_ready_stage(step, spec) for step in spec.steps]
+def _batches(
+    spec: PartSpec, stages: Sequence[Stage[Any]], ledger: Ledger, removed: RemovedWriter, stop: StopSign
+) -> Iterator[pa.Table]:
     for table in _input_batches(spec, stages, ledger, removed):
         stop.obey()
         dropped = _Dropped()
@@ -167,7 +169,7 @@ def _batches(spec: PartSpec, ledger: Ledger, removed: PartWriter, stop: StopSign
                     outcome = stage.process(table)
                     _check_ids(spec, step, table, outcome)
                     _count(ledger, step.label, table, outcome)
-                    _write_removed(removed, step.label, outcome.removed)
+                    removed.add([(step.label, r) for r in outcome.removed])
                     table = outcome.kept
         dropped.write(removed)
         if table.num_rows:
@@ -191,11 +193,10 @@ class _Dropped:
         self.rows = pa.concat_tables(tables, promote_options="default")  # a costly filter's columns may be missing
         self.endings += endings
 
-    def write(self, removed: PartWriter) -> None:
+    def write(self, removed: RemovedWriter) -> None:
         if self.rows is not None:
             rows = removal_rows(self.rows, range(self.rows.num_rows))
-            ended = [(step, removal(row, *end)) for row, (step, end) in zip(rows, self.endings, strict=True)]
-            removed.write(removed_table(ended))
+            removed.add([(step, removal(row, *end)) for row, (step, end) in zip(rows, self.endings, strict=True)])
         self.rows, self.endings = None, []
 
 
@@ -220,6 +221,8 @@ def _filtered(
         ledger.counts(step.label, source).received += n
     for source, n in _by_source(kept):
         ledger.counts(step.label, source).kept += n
+    for source, noted in stage.noted(table, measured).items():
+        ledger.counts(step.label, source).noted.update(noted)
     for source, (_, (verdict, reason, _)) in zip(gone.column("source").to_pylist(), endings, strict=True):
         counts = ledger.counts(step.label, source)
         (counts.dropped if verdict == "dropped" else counts.failed)[reason] += 1
@@ -229,14 +232,14 @@ def _filtered(
 
 
 def _input_batches(
-    spec: PartSpec, stages: Sequence[Stage[Any]], ledger: Ledger, removed: PartWriter
+    spec: PartSpec, stages: Sequence[Stage[Any]], ledger: Ledger, removed: RemovedWriter
 ) -> Iterator[pa.Table]:
     first = stages[0]
     if isinstance(first, Source):
         assert spec.split is not None
         for outcome in first.read(spec.split, spec.source, _context(spec)):
             _count(ledger, spec.steps[0].label, None, outcome)
-            _write_removed(removed, spec.steps[0].label, outcome.removed)
+            removed.add([(spec.steps[0].label, r) for r in outcome.removed])
             yield outcome.kept
     elif spec.documents is not None:
         yield from read_tables(spec.documents, rows=BATCH_ROWS)
@@ -292,20 +295,6 @@ def _by_source(table: pa.Table) -> list[tuple[str, int]]:
     return sorted(Counter(table.column("source").to_pylist()).items()) if table.num_rows else []
 
 
-def _write_removed(writer: PartWriter, label: str, removed: Sequence[Removal]) -> None:
-    if removed:
-        writer.write(removed_table([(label, r) for r in removed]))
-
-
-def removed_table(ended: Sequence[tuple[str, Removal]]) -> pa.Table:
-    """A table (REMOVED_SCHEMA) of step labels and removals."""
-    rows = [
-        (r.id, r.source, label, r.verdict, r.reason, r.evidence, r.excerpt, r.url, json.dumps(dict(r.scores)))
-        for label, r in ended
-    ]
-    return pa.table(list(map(list, zip(*rows, strict=True))), schema=REMOVED_SCHEMA)
-
-
 class PartWriter:
     """Writes tables to one Parquet file in row groups of a useful size; writes no file if there are no rows."""
 
@@ -350,6 +339,32 @@ class PartWriter:
             self._flush()
         if self._writer is not None:
             self._writer.close()
+
+
+class RemovedWriter(PartWriter):
+    """Writes removals (REMOVED_SCHEMA). What the task's stages hide in texts, they hide in these as well."""
+
+    def __init__(self, path: Path, stages: Sequence[Stage[Any]]) -> None:
+        super().__init__(path)
+        self._hiding = [s for s in stages if isinstance(s, Map) and type(s).redacted is not Map.redacted]
+
+    def add(self, ended: Sequence[tuple[str, Removal]]) -> None:
+        """Add removals, each with the label of the step that made it."""
+        if ended:
+            rows = [
+                (
+                    *(r.id, r.source, label, r.verdict, r.reason),
+                    *(self._redacted(r.evidence), self._redacted(r.excerpt)),
+                    *(r.url, json.dumps(dict(r.scores))),
+                )
+                for label, r in ended
+            ]
+            self.write(pa.table(list(map(list, zip(*rows, strict=True))), schema=REMOVED_SCHEMA))
+
+    def _redacted(self, text: str) -> str:
+        for stage in self._hiding:
+            text = stage.redacted(text)
+        return text
 
 
 def _difference(a: pa.Schema, b: pa.Schema) -> str:

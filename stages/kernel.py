@@ -1,6 +1,7 @@
 """Compilation of inner loops by numba.
 
-A kernel calls only kernels of its own package: what is compiled is kept under a digest of that package's sources.
+A kernel calls only kernels of its own package and of stages/text: what is compiled is kept under a digest of the
+sources of both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import config, njit
+
+SHARED = Path(__file__).parent / "text"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +39,7 @@ def _cache_folder(package: Path, set_by_user: str) -> Path:
     the kernels it calls come from: it would go on using what it compiled with the old ones.
     """
     digest = hashlib.sha256()
-    for path in sorted(package.glob("*.py")):
+    for path in sorted({*package.glob("*.py"), *SHARED.glob("*.py")}):
         digest.update(path.read_bytes())
     base = Path(set_by_user) if set_by_user else package / "__pycache__"
     if not set_by_user and not os.access(package, os.W_OK):

@@ -137,7 +137,7 @@ def test_pairs_of_duplicates_name_both_documents(filtered: Run) -> None:
 
 def test_a_run_without_mix_has_neither_mix_nor_model(filtered: Run) -> None:
     ids = [section.get("id") for section in _parsed(filtered).iter("section")]
-    assert ids == ["funnel", "removed", "duplicates", "tokens", "cost", "recipe"]
+    assert ids == ["funnel", "removed", "thresholds", "duplicates", "tokens", "cost", "recipe"]
 
 
 def test_the_same_run_gives_the_same_bytes(filtered: Run) -> None:
