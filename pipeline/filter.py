@@ -7,7 +7,7 @@ What was measured stays in columns, so the rules can decide again under other op
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -91,8 +91,12 @@ class Filter(Map[C]):
         others = (*(rule.measure for rule in cls.rules), *cls.limits_by)
         return {**dict.fromkeys(others, pa.string()), **cls.measures}
 
-    def load_limits(self, context: Context) -> None:
-        """Load what ``limit`` needs, and nothing else: called in place of ``setup`` to decide from stored scores."""
+    def load_limits(self, context: Context, documents: Callable[[], Iterable[pa.Table]]) -> None:
+        """Load what ``limit`` needs, and nothing else: called in place of ``setup`` to decide from stored scores.
+
+        Args:
+            documents: reads what this filter looks at of all documents, for limits that depend on all of them.
+        """
 
     def limit(self, rule: Rule, measured: pa.Table) -> Any:
         """What the rule's measure is compared with: the option, unless a filter's limits depend on the document.

@@ -117,8 +117,13 @@ def decided_steps(run: Run, artifact: Artifact, changes: Sequence[str] = ()) -> 
             continue
         filter_ = _configured(kind, label, step["options"], changed[label])
         side = {role: sealed[name].files_folder for role, name in step["side"].items()}
-        filter_.load_limits(Context(0, side))
-        steps.append(DecidedStep(label, filter_))
+        decided = DecidedStep(label, filter_)
+
+        def documents(decided: DecidedStep = decided) -> Iterator[pa.Table]:
+            return (rows for rows, _ in seen(artifact, [decided], artifact.parts))
+
+        filter_.load_limits(Context(0, side), documents)
+        steps.append(decided)
     return steps
 
 

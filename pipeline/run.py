@@ -203,9 +203,11 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
         ],
     }
 
+    gpus = max(getattr(step.stage, "gpus", 0.0) for step in node.steps)
+
     def spec(content: object, name: str, **inputs: Any) -> PartSpec:
         key = digest_of([base, content])[:32]
-        return PartSpec(run.folder, node.name, key, name, steps, graph.recipe.seed, **inputs)
+        return PartSpec(run.folder, node.name, key, name, steps, graph.recipe.seed, gpus=gpus, **inputs)
 
     upstream = [sealed[name] for name in node.inputs]
     stage = node.steps[0].stage

@@ -121,6 +121,7 @@ class OnRay:
         except Exception as error:  # Ray raises many types here; all mean the same to the user
             raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._gpus = float(ray.cluster_resources().get("GPU", 0))
         self._widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._running: dict[Any, PartSpec] = {}
@@ -137,7 +138,8 @@ class OnRay:
 
     def submit(self, spec: PartSpec) -> None:
         cpus = max(1, min(spec.cpus, self._widest))
-        self._running[self._task.options(num_cpus=cpus, name=f"{spec.artifact}:{spec.name}").remote(spec)] = spec
+        options = {"num_cpus": cpus, "num_gpus": min(spec.gpus, self._gpus), "name": f"{spec.artifact}:{spec.name}"}
+        self._running[self._task.options(**options).remote(spec)] = spec
 
     def results(self) -> list[tuple[PartSpec, Part | Failure]]:
         """Parts that have finished since the last call; waits a moment for the first."""

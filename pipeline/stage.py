@@ -189,6 +189,7 @@ class Map(Stage[C]):
     requires: ClassVar[tuple[str, ...]] = ("text",)
     provides: ClassVar[tuple[str, ...]] = ()
     commits_output: ClassVar[bool] = False  # True: worth writing to disk, so that later changes do not repeat it
+    gpus: float = 0.0  # of which it makes use where the cluster has any
     passes_on: ClassVar[bool] = True  # False: writes new documents only; those that come in stay where they were
 
     @abstractmethod

@@ -76,6 +76,7 @@ class PartSpec:
     steps: tuple[StepSpec, ...]
     seed: int
     cpus: int = 1
+    gpus: float = 0.0  # asked for where the cluster has any
     split: Split | None = None  # input of a source
     source: str = ""  # name of a source's documents
     documents: Path | None = None  # input of a map: the documents file of an upstream part

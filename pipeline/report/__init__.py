@@ -6,13 +6,14 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipeline import storage
-from pipeline.report.checks import classifier_section, duplicates_section, tokens_section
+from pipeline.report.checks import duplicates_section, tokens_section
 from pipeline.report.costs import cost_section, recipe_section
 from pipeline.report.facts import Facts
 from pipeline.report.funnel import funnel_section
 from pipeline.report.head import head
 from pipeline.report.markup import Markup, element
 from pipeline.report.mixture import mix_section
+from pipeline.report.quality import quality_section
 from pipeline.report.removed import removed_section
 from pipeline.report.thresholds import thresholds_section
 from pipeline.report.training import model_section
@@ -26,7 +27,7 @@ SECTIONS = (
     ("removed", "Removed", removed_section),
     ("thresholds", "Thresholds", thresholds_section),
     ("duplicates", "Duplicates", duplicates_section),
-    ("quality", "Quality", classifier_section),
+    ("quality", "Quality", quality_section),
     ("tokens", "Tokens", tokens_section),
     ("mix", "Mix", mix_section),
     ("model", "Pretraining", model_section),

@@ -1,4 +1,4 @@
-"""Duplicates, quality classifiers and token shards."""
+"""Duplicates and token shards."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.artifact import Artifact
-from pipeline.report.charts import figure, histogram, share_bar
+from pipeline.report.charts import share_bar
 from pipeline.report.facts import Facts
 from pipeline.report.markup import Markup, Node, cards, element, note, number, percent, rounded, section, size, table
 
 DUPLICATES_FILE = "duplicates.parquet"
 PAIRS = 8
-FEW_HELD_OUT = 50  # documents of a side below which precision and recall are anecdotes
 
 
 def duplicates_section(facts: Facts) -> Markup | None:
@@ -71,60 +70,6 @@ def _pairs(caption: str, rows: list[dict[str, Any]]) -> Markup:
         for row in rows
     ]
     return table(caption, ("removed", "because of", "source", "#similarity"), shown)
-
-
-def classifier_section(facts: Facts) -> Markup | None:
-    """How well each quality classifier tells its two sides apart on documents that it has not seen."""
-    found = [artifact for artifact in facts.of_kind("classifier") if "histogram" in artifact.summary]
-    if not found:
-        return None
-    return section("quality", "Quality classifier", [_classifier(artifact) for artifact in found])
-
-
-def _classifier(artifact: Artifact) -> Node:
-    summary, config = artifact.summary, artifact.steps[0]["config"]
-    sides = summary["documents"]
-    held_out = {side: sides[side]["held_out"] for side in ("positive", "negative")}
-    bins = len(summary["histogram"]["positive"])
-    warnings = []
-    if min(held_out.values()) < FEW_HELD_OUT:
-        warnings.append(
-            note(
-                f"Measured on only {held_out['positive']:,} good and {held_out['negative']:,} other documents: "
-                "take these numbers as a hint.",
-                kind="warning",
-            )
-        )
-    if summary["precision"] == 0 and summary["recall"] == 0:
-        warnings.append(
-            note("It calls no held-out good document good at 0.5: it has learnt nothing usable.", kind="warning")
-        )
-    rows = [
-        (side, ", ".join(config.get(side, ())), number(sides[side]["training"]), number(sides[side]["held_out"]))
-        for side in ("positive", "negative")
-    ]
-    chart = histogram(
-        f"{artifact.name}: scores of held-out documents",
-        [(side, side, summary["histogram"][side]) for side in ("positive", "negative")],
-        "probability of being good",
-    )
-    return [
-        element("h3", artifact.name),
-        cards(
-            [
-                ("precision at 0.5", percent(summary["precision"])),
-                ("recall at 0.5", percent(summary["recall"])),
-                ("area under the ROC curve", f"{summary['auc']:.3f}"),
-            ]
-        ),
-        warnings,
-        figure(
-            chart,
-            f"Held-out documents of each side in {bins} bins of the score; the further apart, the better.",
-            [("positive", "positive"), ("negative", "negative")],
-        ),
-        table("Documents it learnt from", ("side", "artifacts", "#training", "#held out"), rows),
-    ]
 
 
 def tokens_section(facts: Facts) -> Markup | None:

@@ -73,6 +73,11 @@ class LanguageGateConfig(StageConfig):
         """The model's content counts, the default's too."""
         return super().identity() | {"model": LanguageConfig(model=self.model).identity()["model"]}
 
+    @model_validator(mode="after")
+    def _names_labels_of_the_model(self) -> Self:
+        LanguageConfig(model=self.model, keep=self.keep)
+        return self
+
     def options(self) -> LanguageGateOptions:
         """What the extracting process needs.
 

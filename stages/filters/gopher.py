@@ -1,17 +1,15 @@
-"""Gopher's quality rules, in plain Python.
-
-This is the reference for what the rules mean: it counts words with datatrove's own tokenizer and decides as
-datatrove 0.10.1 does. A faster kernel is held against it, document by document; it stays when such a kernel exists.
-"""
+"""Gopher's quality rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar
 
 import pyarrow as pa
+from pydantic import Field
 
-from pipeline.stage import Context, Map, Outcome, StageConfig, Verdict, decide, with_columns
+from pipeline.filter import Filter, Rule
+from pipeline.stage import Context, StageConfig, documents, with_columns
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
@@ -49,87 +47,67 @@ class GopherQualityConfig(StageConfig):
     stop_words: tuple[str, ...] = STOP_WORDS
     """Words that running English text contains; compared as written."""
 
-
-class Measures(NamedTuple):
-    """What the rules look at. Ratios are null where there is nothing to divide by."""
-
-    words: int
-    mean_word_length: float | None
-    hash_ratio: float | None
-    ellipsis_ratio: float | None
-    bullet_lines: float | None
-    ellipsis_lines: float | None
-    alphabetic_words: float | None
-    stop_words: int
+    language: str = Field("en", min_length=1)
+    """Language by whose rules words are split, as datatrove names it."""
 
 
-MEASURE_TYPES = {name: pa.int32() if name in ("words", "stop_words") else pa.float64() for name in Measures._fields}
-
-
-def measured(text: str, words: list[str], stop_words: frozenset[str], punctuation: frozenset[str]) -> Measures:
-    """The measures of a text that was split into ``words``."""
-    lengths = [len(word) for word in words if not punctuation.issuperset(word)]
-    lines = text.splitlines()
-
-    def ratio(count: float, of: int) -> float | None:
-        return count / of if of else None
-
-    return Measures(
-        words=len(lengths),
-        mean_word_length=ratio(sum(lengths), len(lengths)),
-        hash_ratio=ratio(text.count("#"), len(words)),
-        ellipsis_ratio=ratio(text.count("...") + text.count("…"), len(words)),
-        bullet_lines=ratio(sum(line.lstrip().startswith(("•", "-")) for line in lines), len(lines)),
-        ellipsis_lines=ratio(sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines)),
-        alphabetic_words=ratio(sum(any(map(str.isalpha, word)) for word in words), len(words)),
-        stop_words=len(stop_words.intersection(words)),
-    )
-
-
-class GopherQuality(Map[GopherQualityConfig]):
+class GopherQuality(Filter[GopherQualityConfig]):
     """Drop documents that break Gopher's quality rules for English."""
 
     name = "gopher_quality"
+    version = 2
     config_type = GopherQualityConfig
-    provides = tuple(f"gopher_quality.{name}" for name in Measures._fields)
+    measures: ClassVar[Mapping[str, pa.DataType]] = {
+        "gopher_quality.words": pa.int32(),
+        "gopher_quality.stop_words": pa.int32(),
+        "gopher_quality.mean_word_length": pa.float64(),
+        "gopher_quality.hash_ratio": pa.float64(),
+        "gopher_quality.ellipsis_ratio": pa.float64(),
+        "gopher_quality.bullet_lines": pa.float64(),
+        "gopher_quality.ellipsis_lines": pa.float64(),
+        "gopher_quality.alphabetic_words": pa.float64(),
+    }
+    rules: ClassVar[tuple[Rule, ...]] = (  # in datatrove's order
+        Rule("too_few_words", "gopher_quality.words", "<", "min_words"),
+        Rule("too_many_words", "gopher_quality.words", ">", "max_words"),
+        Rule("words_too_short", "gopher_quality.mean_word_length", "<", "min_mean_word_length", "characters per word"),
+        Rule("words_too_long", "gopher_quality.mean_word_length", ">", "max_mean_word_length", "characters per word"),
+        Rule("too_many_hashes", "gopher_quality.hash_ratio", ">", "max_symbol_ratio", "number signs per word"),
+        Rule("too_many_ellipses", "gopher_quality.ellipsis_ratio", ">", "max_symbol_ratio", "ellipses per word"),
+        Rule(
+            "too_many_bullets", "gopher_quality.bullet_lines", ">", "max_bullet_lines", "of lines start with a bullet"
+        ),
+        Rule(
+            "too_many_line_ellipses",
+            "gopher_quality.ellipsis_lines",
+            ">",
+            "max_ellipsis_lines",
+            "of lines end with an ellipsis",
+        ),
+        Rule(
+            "too_few_alphabetic_words",
+            "gopher_quality.alphabetic_words",
+            "<",
+            "min_alphabetic_words",
+            "of words have a letter",
+        ),
+        Rule("too_few_stop_words", "gopher_quality.stop_words", "<", "min_stop_words", "different stop words"),
+    )
 
     def setup(self, context: Context) -> None:
-        from datatrove.utils.text import PUNCTUATION_SET, split_into_words
+        from stages.text.quality import stop_word_table
 
-        self._split: Callable[[str], list[str]] = split_into_words  # spaCy's blank English tokenizer
-        self._punctuation = frozenset(PUNCTUATION_SET)
-        self._stop_words = frozenset(self.config.stop_words)
+        self._stop_words = stop_word_table(self.config.stop_words)
+        self.measure(documents([{"id": "", "source": "", "text": "compiles the kernels"}]))
 
-    def process(self, batch: pa.Table) -> Outcome:
-        rows = [
-            measured(text, self._split(text), self._stop_words, self._punctuation)
-            for text in (text or "" for text in batch["text"].to_pylist())
-        ]
-        columns = {
-            f"gopher_quality.{name}": pa.array([getattr(row, name) for row in rows], type_)
-            for name, type_ in MEASURE_TYPES.items()
-        }
-        return decide(with_columns(batch, columns), [self.verdict(row) for row in rows])
+    def measure(self, batch: pa.Table) -> pa.Table:
+        from stages.text.quality import COUNTS, RATIOS, quality
+        from stages.text.words import scanned
 
-    def verdict(self, m: Measures) -> tuple[Verdict, str, str] | None:
-        """The first rule that is broken, in datatrove's order."""
-        c = self.config
-        rules: tuple[tuple[float | None, str, float | None, str, str], ...] = (
-            (m.words, "<", c.min_words, "too_few_words", "words"),
-            (m.words, ">", c.max_words, "too_many_words", "words"),
-            (m.mean_word_length, "<", c.min_mean_word_length, "words_too_short", "characters per word"),
-            (m.mean_word_length, ">", c.max_mean_word_length, "words_too_long", "characters per word"),
-            (m.hash_ratio, ">", c.max_symbol_ratio, "too_many_hashes", "number signs per word"),
-            (m.ellipsis_ratio, ">", c.max_symbol_ratio, "too_many_ellipses", "ellipses per word"),
-            (m.bullet_lines, ">", c.max_bullet_lines, "too_many_bullets", "of lines start with a bullet"),
-            (m.ellipsis_lines, ">", c.max_ellipsis_lines, "too_many_line_ellipses", "of lines end with an ellipsis"),
-            (m.alphabetic_words, "<", c.min_alphabetic_words, "too_few_alphabetic_words", "of words have a letter"),
-            (m.stop_words, "<", c.min_stop_words, "too_few_stop_words", "different stop words"),
+        batch, words = scanned(batch, self.config.language)
+        counts, ratios = quality(
+            words.data, words.offsets, words.lengths, words.hashes, words.flags, words.firsts, self._stop_words
         )
-        for value, sign, threshold, reason, unit in rules:
-            if value is None or threshold is None:
-                continue
-            if value < threshold if sign == "<" else value > threshold:
-                shown = str(value) if isinstance(value, int) else f"{value:.4g}"
-                return "dropped", reason, f"{shown} {unit} {sign} {threshold:g}"
-        return None
+        columns = {f"gopher_quality.{name}": pa.array(counts[:, i]) for i, name in enumerate(COUNTS)}
+        columns |= {f"gopher_quality.{name}": pa.array(ratios[:, i], from_pandas=True) for i, name in enumerate(RATIOS)}
+        return with_columns(batch, columns)

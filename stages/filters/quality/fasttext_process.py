@@ -1,7 +1,7 @@
 """Training a fastText classifier, in a process of its own.
 
 fastText reads memory that it never wrote when it runs fewer than ten threads, so equal inputs can give unequal models,
-or none ("Encountered NaN"). glibc's MALLOC_PERTURB_=255, set by ``trained`` for that process, makes fresh memory zero;
+or none ("Encountered NaN"). glibc's MALLOC_PERTURB_=255, set by ``train`` for that process, makes fresh memory zero;
 with one thread, equal inputs then give equal bytes.
 """
 
@@ -17,23 +17,15 @@ from pathlib import Path
 from pipeline.errors import StageError
 
 GOOD, BAD = "__label__good", "__label__bad"
-WORDS = 2000
-"""Words of a document that the classifier sees, from its start."""
 
 
-def prepared(text: str) -> str:
-    """A document as the classifier sees it: its first 2,000 words in lower case, one space between them."""
-    words = text.split(None, WORDS)[:WORDS]
-    return " ".join(words).lower().replace("__label__", "label")  # a label in the text would be taken for the answer
-
-
-def write_examples(path: Path, examples: Iterable[tuple[str, str]]) -> None:
-    """Write (label, prepared text) pairs in fastText's format."""
+def write_examples(path: Path, examples: Iterable[tuple[bool, str]]) -> None:
+    """Write (is good, words) pairs in fastText's format."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{label} {text}\n" for label, text in examples)
+        file.writelines(f"{GOOD if good else BAD} {words}\n" for good, words in examples)
 
 
-def trained(examples: Path, model: Path, settings: Mapping[str, float]) -> None:
+def train(examples: Path, model: Path, settings: Mapping[str, float]) -> None:
     """Train on a file of examples and write the model.
 
     Args:
@@ -43,7 +35,7 @@ def trained(examples: Path, model: Path, settings: Mapping[str, float]) -> None:
         StageError: training ended without a model; the message holds the end of its output.
     """
     process = subprocess.run(
-        [sys.executable, "-m", "stages.filters.classifier_training", str(examples), str(model), json.dumps(settings)],
+        [sys.executable, "-m", __name__, str(examples), str(model), json.dumps(settings)],
         env={
             **os.environ,
             "MALLOC_PERTURB_": "255",
