@@ -1,11 +1,10 @@
-"""What two documents are compared by: normalised text for exact duplicates, word n-grams for near-duplicates."""
+"""What documents are compared by: runs of normalised words."""
 
 from __future__ import annotations
 
 import unicodedata
 
 import regex
-import xxhash
 
 # One character of a script that is written without spaces, or a word: letters, digits and the marks on them, which
 # are the vowels of Indic scripts, Thai, Hebrew and Arabic. Properties, not ranges of literal characters: editors
@@ -26,11 +25,6 @@ def shingles(document_words: list[str], size: int) -> list[bytes]:
         return []
     runs = range(max(1, len(document_words) - size + 1))
     return sorted({" ".join(document_words[i : i + size]).encode() for i in runs})
-
-
-def content_hash(document_words: list[str]) -> str:
-    """128-bit hash (hex) of the normalised text: equal for texts that differ in case, space and punctuation only."""
-    return xxhash.xxh3_128_hexdigest(" ".join(document_words).encode())
 
 
 def jaccard(a: set[bytes], b: set[bytes]) -> float:

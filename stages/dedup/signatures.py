@@ -10,9 +10,7 @@ import xxhash
 from pydantic import Field
 
 from pipeline.stage import DOCUMENT_SCHEMA, Map, Outcome, StageConfig, with_columns
-from stages.dedup.shingles import content_hash, shingles, words
-
-SEED = 1  # of the permutations; part of the stage's version: indexes of another seed cannot be compared
+from stages.text.signatures import signed
 
 
 class SignaturesConfig(StageConfig):
@@ -30,37 +28,26 @@ class Signatures(Map[SignaturesConfig]):
     """Hash each document for dedup; the text is left out."""
 
     name = "dedup_signatures"
-    version = 2
+    version = 3
     config_type = SignaturesConfig
     provides = ("dedup.content_hash", "dedup.bands")
     commits_output: ClassVar[bool] = True
 
     def process(self, batch: pa.Table) -> Outcome:
-        texts = [text or "" for text in batch.column("text").to_pylist()]
-        found = [words(text) for text in texts]
-        bands = [self._bands(document) for document in found]
-        # Texts of signs alone (arrows, emoji) have no words and are equal only if their signs are.
-        hashes = [content_hash(document or text.split()) for document, text in zip(found, texts, strict=True)]
+        texts = batch.column("text")
+        words, firsts, keys = signed(texts, self.config.ngram, self.config.bands, self.config.rows)
+        has_words = firsts[1:] > firsts[:-1]
+        hashes = [
+            xxhash.xxh3_128_hexdigest(words[first:last].tobytes()) if last > first else content_hash(text.as_py() or "")
+            for first, last, text in zip(firsts[:-1].tolist(), firsts[1:].tolist(), texts, strict=True)
+        ]
+        ends = np.concatenate([[0], np.cumsum(has_words * self.config.bands)])
+        bands = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(keys[has_words].ravel(), pa.uint64()))
         slim = batch.select([name for name in DOCUMENT_SCHEMA.names if name not in ("text", "origin", "meta")])
-        columns = {
-            "dedup.content_hash": pa.array(hashes, pa.string()),
-            "dedup.bands": pa.array(bands, pa.list_(pa.uint64())),
-        }
+        columns = {"dedup.content_hash": pa.array(hashes, pa.string()), "dedup.bands": bands}
         return Outcome(with_columns(slim, columns))
 
-    def _bands(self, document: list[str]) -> list[int]:
-        """One 64-bit key a band: documents that share any key are candidates. Empty documents have none."""
-        from datasketch import MinHash
 
-        found = shingles(document, self.config.ngram)
-        if not found:
-            return []
-        signature = MinHash(
-            num_perm=self.config.bands * self.config.rows,
-            seed=SEED,
-            scheme="affine32",
-            hashfunc=xxhash.xxh32_intdigest,
-        )
-        signature.update_batch(found)
-        rows = np.ascontiguousarray(signature.hashvalues, "<u4").reshape(self.config.bands, self.config.rows)
-        return [xxhash.xxh3_64_intdigest(row.tobytes(), seed=band) for band, row in enumerate(rows)]
+def content_hash(text: str) -> str:
+    """128-bit hash (hex) of a text of signs alone (arrows, emoji), which has no words: without whitespace it counts."""
+    return xxhash.xxh3_128_hexdigest(" ".join(text.split()).encode())

@@ -305,9 +305,9 @@ def edit_lines(
     the ``character_table``.
 
     Returns:
-        ``COUNTS`` of each text (n x 11); its words in kept lines whose sentences are counted; bytes; first byte and end
-        in them of what is left of each text; text, first byte and end of each kept line whose sentences are not
-        counted yet, because its words have changed or are not split as English.
+        ``COUNTS`` of each text (n x 11); words in its kept lines, as far as their sentences are counted; bytes; first
+        byte and end in them of what is left of each text; text, first byte and end of each kept line whose sentences
+        are not counted yet, because its words have changed or are not split as English.
     """
     rows = len(offsets) - 1
     counts, kept_words = np.zeros((rows, len(COUNTS)), np.int32), np.zeros(rows, np.int64)

@@ -43,7 +43,7 @@ MEASURES = (
 WINDOW = 16
 _COLUMNS = len(MEASURES)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
-_ZERO, _ONE = np.uint64(0), np.uint64(1)
+_ZERO, _ONE, _FIVE = np.uint64(0), np.uint64(1), np.uint64(5)
 
 
 @kernel
@@ -185,40 +185,40 @@ def _mark(
 ) -> None:
     """Mark the words at which an n-gram of five or more words may start that occurs twice."""
     bits = table_bits(words)
-    mask = (1 << bits) - 1
+    mask = np.uint64((1 << bits) - 1)
     marked[:words] = False
-    slots[: mask + 1] = 0
+    slots[: 1 << bits] = 0
     short = 0
-    for w in range(words - 4):
-        short += at[w + 5] - at[w] < WINDOW
-        slot = spread(low[w] * _MIX + high[w], bits)
+    for w in range(np.uint64(words - 4)):
+        short += at[w + _FIVE] - at[w] < WINDOW
+        slot = np.uint64(spread(low[w] * _MIX + high[w], bits))
         while slots[slot]:
-            other = slots[slot] - 1
+            other = np.uint64(slots[slot] - 1)
             if low[other] == low[w] and high[other] == high[w]:
                 marked[w] = marked[other] = True
                 break
-            slot = (slot + 1) & mask
+            slot = (slot + _ONE) & mask
         else:
-            slots[slot] = w + 1
+            slots[slot] = np.int64(w) + 1
     if short < 2:
         return
-    slots[: mask + 1] = 0
-    for w in range(words - 4):
-        length = at[w + 5] - at[w]
+    slots[: 1 << bits] = 0
+    for w in range(np.uint64(words - 4)):
+        length = at[w + _FIVE] - at[w]
         if length >= WINDOW:
             continue
         if length < 8:
             marked[w] = True
             continue
-        slot = spread(low[w] * _MIX, bits)
+        slot = np.uint64(spread(low[w] * _MIX, bits))
         while slots[slot]:
-            other = slots[slot] - 1
+            other = np.uint64(slots[slot] - 1)
             if low[other] == low[w]:
                 marked[w] = marked[other] = True
                 break
-            slot = (slot + 1) & mask
+            slot = (slot + _ONE) & mask
         else:
-            slots[slot] = w + 1
+            slots[slot] = np.int64(w) + 1
 
 
 @kernel

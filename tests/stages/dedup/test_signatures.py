@@ -2,9 +2,10 @@
 
 import math
 import random
+import string
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pipeline.stage import DOCUMENT_SCHEMA
@@ -24,6 +25,37 @@ def stage() -> Signatures:
 def bands_of(stage: Signatures, *documents: str | None) -> list[list[int]]:
     batch = texts({str(i): text for i, text in enumerate(documents)})
     return stage.process(batch).kept["dedup.bands"].to_pylist()
+
+
+WORDS = st.lists(st.text(string.ascii_lowercase + "äöüß0123456789", min_size=1, max_size=8), max_size=30)
+GAPS = st.lists(st.sampled_from([" ", "\n\n", ", ", "! ", " — ", " (", "… "]), min_size=30, max_size=30)
+
+
+def content_hashes(stage: Signatures, *documents: str) -> list[str]:
+    batch = texts({str(i): text for i, text in enumerate(documents)})
+    return stage.process(batch).kept["dedup.content_hash"].to_pylist()
+
+
+@given(document=WORDS.filter(bool), gaps=GAPS)
+@example(document=["straße"], gaps=[" "] * 30)
+def test_case_space_and_punctuation_do_not_change_the_content_hash(
+    stage: Signatures, document: list[str], gaps: list[str]
+) -> None:
+    loud = "".join(f"{word.title() if i % 2 else word}{gap}" for i, (word, gap) in enumerate(zip(document, gaps)))  # noqa: B905
+    plain, again = content_hashes(stage, " ".join(document), loud)
+    assert plain == again
+
+
+@given(a=WORDS, b=WORDS)
+def test_other_words_have_another_content_hash(stage: Signatures, a: list[str], b: list[str]) -> None:
+    assume(a != b)
+    first, second = content_hashes(stage, " ".join(a), " ".join(b))
+    assert first != second
+
+
+def test_vowel_signs_make_another_content_hash(stage: Signatures) -> None:
+    first, second = content_hashes(stage, "कि", "की")
+    assert first != second
 
 
 @given(text=st.text(max_size=60))
