@@ -6,7 +6,6 @@ import json
 import re
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -181,21 +180,23 @@ def rethresholded(
     for heading in ("source", "seen", "kept before", "kept now", "unknown"):
         sources.add_column(heading, justify="left" if heading == "source" else "right")
     for source in sorted({key[0] for key in selection.before}):
-        before, now = (
-            Counter[str]({verdict: _total(counts, source, verdict) for verdict in ("kept", UNKNOWN)})
-            for counts in (selection.before, selection.after)
+        numbers = (
+            sum(n for key, n in selection.before.items() if key[0] == source),
+            _total(selection.before, source, "kept"),
+            _total(selection.after, source, "kept"),
+            _total(selection.after, source, UNKNOWN),
         )
-        seen = sum(n for key, n in selection.before.items() if key[0] == source)
-        sources.add_row(source, *(f"{n:,}" for n in (seen, before["kept"], now["kept"], now[UNKNOWN])))
+        sources.add_row(source, *(f"{n:,}" for n in numbers))
     reasons = Table(box=None, padding=(0, 1), title="where documents end", title_justify="left")
     for heading in ("stage", "reason", "before", "now"):
         reasons.add_column(heading, justify="right" if heading in ("before", "now") else "left")
-    for step, reason in dict.fromkeys(key[2:] for key in (*selection.before, *selection.after) if key[1] != "kept"):
-        counts = (
-            sum(n for key, n in counts.items() if key[2:] == (step, reason))
-            for counts in (selection.before, selection.after)
-        )
-        reasons.add_row(step, reason, *(f"{n:,}" for n in counts))
+    ends: dict[tuple[str, str], list[int]] = {}
+    for column, counts in enumerate((selection.before, selection.after)):
+        for (_, verdict, step, reason), n in counts.items():
+            if verdict != "kept":
+                ends.setdefault((step, reason), [0, 0])[column] += n
+    for (step, reason), both in sorted(ends.items(), key=lambda e: (selection.steps.index(e[0][0]), -e[1][0])):
+        reasons.add_row(step, reason, *(f"{n:,}" for n in both))
     unknown = sum(n for key, n in selection.after.items() if key[1] == UNKNOWN)
     message = f"The selection is in {selection.path}: 'select' takes it, or run the recipe with these thresholds"
     if unknown:

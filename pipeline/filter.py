@@ -55,6 +55,8 @@ class Rule:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, tuple | list):
@@ -154,13 +156,14 @@ class Filter(Map[C]):
         for rule in self.rules:
             limits = self.limit(rule, measured)
             value, limit = row.get(rule.measure), _of_row(limits, 0)
-            if limit is None or limit == ():
-                said = f"{_shown(value)}, {rule.option} is off"
-            elif value is None:
-                said = f"not measured, {rule.option} is {_shown(limit)}"
-            else:
-                said = f"{rule.shown(value, limit)}, {rule.option}"
-            yield f"{'drops ' if self._broken(rule, measured, limits)[0] else 'passes'} {rule.reason} ({said})"
+            measure = "not measured" if value is None else f"{_shown(value)} {rule.named()}"
+            condition = f"drops {rule.drops.removeprefix('==')} {_shown(limit)}".replace("  ", " ")
+            if getattr(self.config, rule.option) in (None, ()):
+                condition = "off"
+            elif limit is None:
+                condition = "does not apply"
+            verdict = "drops " if self._broken(rule, measured, limits)[0] else "passes"
+            yield f"{verdict} {rule.reason}: {measure} ({condition}, {rule.option})"
 
     @staticmethod
     def _broken(rule: Rule, measured: pa.Table, limit: Any) -> NDArray[np.bool_]:

@@ -52,6 +52,7 @@ class Selection:
     """What other thresholds keep. Counts are by (source, verdict, step, reason)."""
 
     path: Path
+    steps: Sequence[str]  # labels, in the order of the chain
     before: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     after: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
 
@@ -74,7 +75,7 @@ def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | Non
     artifact = artifacts[name]
     steps = decided_steps(run, artifact, changes)
     path = out or run.folder / "selections" / f"{name}-{digest_of(list(changes))[:12]}.parquet"
-    selection = Selection(path)
+    selection = Selection(path, [step.label for step in steps])
     storage.make_folder(path.parent)
     unfinished = path.with_name(f".{path.name}.unfinished")
     schema = SELECTION_SCHEMA.with_metadata({"artifact": name, "fingerprint": artifact.fingerprint} | _said(changes))

@@ -66,7 +66,7 @@ def sluice(paths: list[Path], out: Path) -> tuple[set[str], float]:
         ("language", {"keep": ["en"]}),
         ("gopher_repetition", {}),
         ("gopher_quality", {}),
-        ("c4", {"filter_no_terminal_punct": False}),
+        ("c4", {"remove_unpunctuated_lines": False}),
         ("fineweb", {}),
     )
     signatures = steps(("dedup_signatures", {}))

@@ -158,10 +158,10 @@ def test_a_document_is_explained_by_every_threshold(tmp_path: Path) -> None:
     (long,) = (row["id"] for row in removed_from(artifact) if row["reason"] == "too_many")
     assert explain(tmp_path / "run", long).split("\n")[-7:] == [
         "    kept.words:",
-        "      passes too_few (5 words < 2, min_words)",
-        "      drops  too_many (5 of these > 4, max_words)",
-        "      passes bad_first (It, not_first is off)",
-        "      passes bad_last (Now, only_last is off)",
+        "      passes too_few: 5 words (drops < 2, min_words)",
+        "      drops  too_many: 5 of these (drops > 4, max_words)",
+        "      passes bad_first: It first (off, not_first)",
+        "      passes bad_last: Now last (off, only_last)",
         "    kept.capitals:",
-        "      passes too_many_capitals (2 capitals > 3, max_capitals)",
+        "      passes too_many_capitals: 2 capitals (drops > 3, max_capitals)",
     ]
