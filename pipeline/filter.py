@@ -122,14 +122,20 @@ class Filter(Map[C]):
         outcome = decide(measured, self.verdicts(measured))
         return replace(outcome, noted=self.noted(batch, measured))
 
-    def verdicts(self, measured: pa.Table) -> list[tuple[Verdict, str, str] | None]:
-        """Verdict, reason and evidence for each row, from measured columns alone; None where it is kept."""
+    def verdicts(
+        self, measured: pa.Table, among: NDArray[np.bool_] | None = None
+    ) -> list[tuple[Verdict, str, str] | None]:
+        """Verdict, reason and evidence for each row, from measured columns alone; None where it is kept.
+
+        Args:
+            among: the rows to decide about, all if absent; the others get None.
+        """
         limits = [self.limit(rule, measured) for rule in self.rules]
         first = np.full(measured.num_rows, len(self.rules), np.int64)
         for number in reversed(range(len(self.rules))):
             first[self._broken(self.rules[number], measured, limits[number])] = number
         verdicts: list[tuple[Verdict, str, str] | None] = [None] * measured.num_rows
-        dropped = np.flatnonzero(first < len(self.rules))
+        dropped = np.flatnonzero(first < len(self.rules) if among is None else among & (first < len(self.rules)))
         if len(dropped):
             rows = measured.select(list(self.looks_at())).take(pa.array(dropped)).to_pylist()
             for i, row in zip(dropped.tolist(), rows, strict=True):

@@ -11,6 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_origin
 
@@ -262,12 +263,28 @@ def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str
     )
 
 
-def removal_rows(batch: pa.Table, which: Sequence[int]) -> list[dict[str, Any]]:
-    """What ``removal`` looks at of these rows; of the text its start."""
-    names = [name for name in batch.column_names if name in ("id", "source", "url", "text") or is_measured(name)]
-    rows = batch.select(names).take(pa.array(which, pa.int64()))
+def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verdict, str, str]]) -> list[Removal]:
+    """The removals of these rows, by column: filters drop most of a crawl."""
+    measured = [name for name in batch.column_names if is_measured(name)]
+    rows = batch.select(["id", "source", "url", "text", *measured]).take(pa.array(which, pa.int64()))
     excerpts = pc.utf8_slice_codeunits(rows.column("text"), 0, EXCERPT_CHARACTERS)
-    return rows.set_column(names.index("text"), "text", excerpts).to_pylist()  # type: ignore[no-any-return]
+    ids, sources, urls = (rows.column(name).to_pylist() for name in ("id", "source", "url"))
+    scores = zip(*(rows.column(name).to_pylist() for name in measured), strict=True) if measured else repeat(())
+    return [
+        Removal(
+            id=id_,
+            source=source,
+            verdict=verdict,
+            reason=reason,
+            evidence=evidence,
+            excerpt=excerpt or "",
+            url=url or "",
+            scores={name: value for name, value in zip(measured, values, strict=True) if value is not None},
+        )
+        for id_, source, url, excerpt, values, (verdict, reason, evidence) in zip(
+            ids, sources, urls, excerpts.to_pylist(), scores, endings, strict=False
+        )
+    ]
 
 
 def is_measured(column: str) -> bool:
@@ -282,11 +299,7 @@ def decide(batch: pa.Table, verdicts: Sequence[tuple[Verdict, str, str] | None])
     """Split ``batch`` by one verdict a row: None keeps it, else (verdict, reason, evidence)."""
     kept = batch.filter(pa.array([verdict is None for verdict in verdicts], pa.bool_()))
     ended = [i for i, verdict in enumerate(verdicts) if verdict is not None]
-    rows = removal_rows(batch, ended)
-    return Outcome(
-        kept,
-        [removal(row, *verdicts[i]) for i, row in zip(ended, rows, strict=True)],  # type: ignore[misc]
-    )
+    return Outcome(kept, removals(batch, ended, [verdict for verdict in verdicts if verdict is not None]))
 
 
 def with_columns(batch: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:

@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline import storage
 from pipeline.artifact import (
@@ -38,13 +41,13 @@ from pipeline.stage import (
     Stage,
     StageConfig,
     Verdict,
-    removal,
-    removal_rows,
+    removals,
     without_private,
 )
 from pipeline.usage import Usage
 
-BATCH_ROWS = 256
+BATCH_ROWS = 1024  # at most, of documents that are read back
+BATCH_BYTES = 16 << 20  # about, as Parquet holds them before compression
 ROW_GROUP_BYTES = 16 << 20  # rows are buffered up to about this size before they are written
 
 REMOVED_SCHEMA = pa.schema(
@@ -160,76 +163,81 @@ def _batches(
 ) -> Iterator[pa.Table]:
     for table in _input_batches(spec, stages, ledger, removed):
         stop.obey()
-        dropped = _Dropped()
+        rows = _FilteredRows(table)
         for step, stage in zip(spec.steps, stages, strict=True):
             if isinstance(stage, Filter):
-                table = _filtered(spec, ledger, step, stage, table, dropped)
+                rows.pass_through(spec, ledger, step, stage)
             elif isinstance(stage, Map):
-                dropped.write(removed)  # what follows would make another document of them
-                if table.num_rows:
-                    outcome = stage.process(table)
-                    _check_ids(spec, step, table, outcome)
-                    _count(ledger, step.label, table, outcome)
+                kept = rows.settled(removed)  # this stage would make other documents of the dropped ones
+                if kept.num_rows:
+                    outcome = stage.process(kept)
+                    _check_ids(spec, step, kept, outcome)
+                    _count(ledger, step.label, kept, outcome)
                     removed.add([(step.label, r) for r in outcome.removed])
-                    table = outcome.kept
-        dropped.write(removed)
-        if table.num_rows:
-            yield without_private(table)
+                    kept = outcome.kept
+                rows = _FilteredRows(kept)
+        kept = rows.settled(removed)
+        if kept.num_rows:
+            yield without_private(kept)
 
 
-class _Dropped:
-    """What filters have dropped of a batch: the filters after them still measure it, so that the scores of every
-    document can answer what other thresholds would do. The first verdict stays."""
+class _FilteredRows:
+    """A batch on its way through filters. Rows that one has dropped stay beside the others, so that the filters after
+    it measure them too and the scores of every document can answer what other thresholds would do. The first verdict
+    stays."""
 
-    def __init__(self) -> None:
-        self.rows: pa.Table | None = None
-        self.endings: list[tuple[str, tuple[Verdict, str, str]]] = []  # step; verdict, reason, evidence
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self.endings: list[tuple[str, tuple[Verdict, str, str]] | None] = [None] * table.num_rows  # step and verdict
 
-    def measured_by(self, stage: Filter[Any]) -> None:
-        if self.rows is not None and stage.measures_dropped:
-            self.rows = stage.measure(self.rows)
+    def _alive(self) -> NDArray[np.bool_]:
+        return np.fromiter((ending is None for ending in self.endings), np.bool_, len(self.endings))
 
-    def add(self, rows: pa.Table, endings: Sequence[tuple[str, tuple[Verdict, str, str]]]) -> None:
-        tables = [rows] if self.rows is None else [self.rows, rows]
-        self.rows = pa.concat_tables(tables, promote_options="default")  # a costly filter's columns may be missing
-        self.endings += endings
+    def pass_through(self, spec: PartSpec, ledger: Ledger, step: StepSpec, stage: Filter[Any]) -> None:
+        """Have a filter measure the rows, decide about those not dropped yet, and count these."""
+        alive = self._alive()
+        if not alive.any() and not (stage.measures_dropped and len(alive)):
+            return
+        if not stage.measures_dropped and not alive.all():
+            self._drop_to_the_end(alive)
+            alive = self._alive()
+            before = self.table.slice(0, int(alive.sum()))
+        else:
+            before = self.table
+        measured = stage.measure(before)
+        if not measured.column("id").equals(before.column("id")):
+            raise LedgerError(
+                f"{spec.artifact}, part {spec.name}: stage {step.label} did not return the documents that it was to "
+                "measure, in their order. This is a bug of the stage; nothing of this part was committed"
+            )
+        there = alive[: measured.num_rows]
+        verdicts = stage.verdicts(measured, there)
+        _count_verdicts(ledger, step.label, measured.column("source").to_pylist(), there.tolist(), verdicts)
+        if type(stage).noted is not Filter.noted:
+            arrived = pa.array(there)
+            for source, noted in stage.noted(before.filter(arrived), measured.filter(arrived)).items():
+                ledger.counts(step.label, source).noted.update(noted)
+        for i, verdict in enumerate(verdicts):
+            if verdict is not None:
+                self.endings[i] = (step.label, verdict)
+        rest = self.table.slice(before.num_rows)  # what a costly filter leaves out has none of its columns
+        self.table = pa.concat_tables([measured, rest], promote_options="default") if rest.num_rows else measured
 
-    def write(self, removed: RemovedWriter) -> None:
-        if self.rows is not None:
-            rows = removal_rows(self.rows, range(self.rows.num_rows))
-            removed.add([(step, removal(row, *end)) for row, (step, end) in zip(rows, self.endings, strict=True)])
-        self.rows, self.endings = None, []
+    def _drop_to_the_end(self, alive: NDArray[np.bool_]) -> None:
+        order = np.argsort(~alive, kind="stable")
+        self.table = self.table.take(pa.array(order))
+        self.endings = [self.endings[i] for i in order.tolist()]
 
-
-def _filtered(
-    spec: PartSpec, ledger: Ledger, step: StepSpec, stage: Filter[Any], table: pa.Table, dropped: _Dropped
-) -> pa.Table:
-    """The rows that a filter keeps; the others, and what it measured of those dropped before, go to ``dropped``."""
-    dropped.measured_by(stage)
-    if not table.num_rows:
-        return table
-    measured = stage.measure(table)
-    if not measured.column("id").equals(table.column("id")):
-        raise LedgerError(
-            f"{spec.artifact}, part {spec.name}: stage {step.label} did not return the documents that it was to "
-            "measure, in their order. This is a bug of the stage; nothing of this part was committed"
-        )
-    verdicts = stage.verdicts(measured)
-    kept = measured.filter(pa.array([verdict is None for verdict in verdicts], pa.bool_()))
-    gone = measured.filter(pa.array([verdict is not None for verdict in verdicts], pa.bool_()))
-    endings = [(step.label, verdict) for verdict in verdicts if verdict is not None]
-    for source, n in _by_source(table):
-        ledger.counts(step.label, source).received += n
-    for source, n in _by_source(kept):
-        ledger.counts(step.label, source).kept += n
-    for source, noted in stage.noted(table, measured).items():
-        ledger.counts(step.label, source).noted.update(noted)
-    for source, (_, (verdict, reason, _)) in zip(gone.column("source").to_pylist(), endings, strict=True):
-        counts = ledger.counts(step.label, source)
-        (counts.dropped if verdict == "dropped" else counts.failed)[reason] += 1
-    if endings:
-        dropped.add(gone, endings)
-    return kept
+    def settled(self, removed: RemovedWriter) -> pa.Table:
+        """Write what was dropped; gives the rows that are kept."""
+        alive = self._alive()
+        if alive.all():
+            return self.table
+        gone = np.flatnonzero(~alive).tolist()
+        endings = [ending for ending in self.endings if ending is not None]
+        found = removals(self.table, gone, [verdict for _, verdict in endings])
+        removed.add([(step, ended) for (step, _), ended in zip(endings, found, strict=True)])
+        return self.table.filter(pa.array(alive))
 
 
 def _input_batches(
@@ -243,7 +251,10 @@ def _input_batches(
             removed.add([(spec.steps[0].label, r) for r in outcome.removed])
             yield outcome.kept
     elif spec.documents is not None:
-        yield from read_tables(spec.documents, rows=BATCH_ROWS)
+        metadata = pq.read_metadata(spec.documents)
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        rows = BATCH_BYTES * metadata.num_rows // max(1, size)
+        yield from read_tables(spec.documents, rows=max(1, min(rows, BATCH_ROWS)))
 
 
 _stages: dict[tuple[type, str, str, int], Stage[Any]] = {}  # ready stages of this process: models are loaded once
@@ -290,6 +301,24 @@ def _count(ledger: Ledger, label: str, batch: pa.Table | None, outcome: Outcome)
     for r in outcome.removed:
         counts = ledger.counts(label, r.source)
         (counts.dropped if r.verdict == "dropped" else counts.failed)[r.reason] += 1
+
+
+def _count_verdicts(
+    ledger: Ledger,
+    label: str,
+    sources: Sequence[str],
+    there: Sequence[bool],
+    verdicts: Sequence[tuple[Verdict, str, str] | None],
+) -> None:
+    arrived = compress(zip(sources, verdicts, strict=True), there)
+    tally = Counter((source, verdict and verdict[:2]) for source, verdict in arrived)
+    for (source, verdict), n in tally.items():
+        counts = ledger.counts(label, source)
+        counts.received += n
+        if verdict is None:
+            counts.kept += n
+        else:
+            (counts.dropped if verdict[0] == "dropped" else counts.failed)[verdict[1]] += n
 
 
 def _by_source(table: pa.Table) -> list[tuple[str, int]]:

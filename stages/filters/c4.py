@@ -68,7 +68,8 @@ class C4Config(StageConfig):
 class C4(Filter[C4Config]):
     """Remove lines that are not running text; drop placeholders, code and documents with few sentences (C4's rules).
 
-    The text of a document that is dropped stays as it was.
+    Documents that are dropped are edited like the others, so that the filters after this one measure what they would
+    measure under other limits.
     """
 
     name = "c4"
@@ -125,24 +126,18 @@ class C4(Filter[C4Config]):
             is_english,
         )
         if len(rows):
-            sentences, words_in_lines = self._sentences(_texts(words, edited, line_starts, line_ends, None))
+            sentences, words_in_lines = self._sentences(_texts(edited, line_starts, line_ends))
             np.add.at(counts[:, SENTENCES], rows, sentences)
             np.add.at(kept_words, rows, words_in_lines)
         columns = {
             f"c4.{name}": pa.array(counts[:, i]).cast(self.measures[f"c4.{name}"]) for i, name in enumerate(COUNTS)
         }
-        measured = with_columns(batch, columns)
-        stays = ~np.any([is_broken for _, is_broken in self.broken(measured)], axis=0)
-        texts = _texts(words, edited, starts, ends, stays)
+        texts = _texts(edited, starts, ends)
         if batch["text"].null_count:
-            texts = pc.if_else(
-                pc.and_(pc.is_null(batch["text"]), pa.array(~stays)), pa.scalar(None, pa.large_string()), texts
-            )
-        measured = with_columns(measured, {"text": texts})
-        if options.language == "en" and options.split_by == "lines":
-            measured = with_columns(
-                measured, {WORD_COUNTS: pa.array(np.where(stays, kept_words, np.diff(words.firsts)))}
-            )
+            texts = pc.if_else(pc.is_null(batch["text"]), pa.scalar(None, pa.large_string()), texts)
+        measured = with_columns(batch, {**columns, "text": texts})
+        if is_english and options.split_by == "lines":
+            measured = with_columns(measured, {WORD_COUNTS: pa.array(kept_words)})
         return measured
 
     def _lines(self, batch: pa.Table, words: Words) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -189,17 +184,9 @@ class C4(Filter[C4Config]):
         return pc.if_else(is_second, pa.scalar(None, pa.int32()), pa.scalar(limit, pa.int32()))
 
 
-def _texts(
-    words: Words,
-    edited: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    is_edited: NDArray[np.bool_] | None,
-) -> pa.Array:
-    """Texts that are in ``edited``; where ``is_edited`` says so (None: all), else as they were."""
-    from stages.text.c4_lines import chosen
+def _texts(edited: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> pa.Array:
+    """The texts that lie in ``edited``."""
+    from stages.text.c4_lines import cut_out
 
-    if is_edited is None:
-        is_edited = np.ones(len(starts), np.bool_)
-    data, offsets = chosen(words.data, words.offsets[:-1], words.offsets[1:], edited, starts, ends, is_edited)
+    data, offsets = cut_out(edited, starts, ends)
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))

@@ -301,8 +301,8 @@ def edit_lines(
 ]:
     """What is left of each text, and what was counted in it.
 
-    ``data``, ``offsets``, ``word_starts``, ``word_ends`` and ``firsts`` are of ``stages.text.words.Words``, ``table`` is
-    the ``character_table``.
+    ``data``, ``offsets``, ``word_starts``, ``word_ends`` and ``firsts`` are of ``stages.text.words.Words``, ``table``
+    is the ``character_table``.
 
     Returns:
         ``COUNTS`` of each text (n x 11); words in its kept lines, as far as their sentences are counted; bytes; first
@@ -412,28 +412,14 @@ def count_sentences_of_texts(
 
 
 @kernel
-def chosen(
-    first: NDArray[np.uint8],
-    first_starts: NDArray[np.int64],
-    first_ends: NDArray[np.int64],
-    second: NDArray[np.uint8],
-    second_starts: NDArray[np.int64],
-    second_ends: NDArray[np.int64],
-    takes_second: NDArray[np.bool_],
+def cut_out(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Bytes and offsets of texts, each taken from one of two places."""
-    rows = len(takes_second)
-    offsets = np.zeros(rows + 1, np.int64)
-    for row in range(rows):
-        if takes_second[row]:
-            length = second_ends[row] - second_starts[row]
-        else:
-            length = first_ends[row] - first_starts[row]
-        offsets[row + 1] = offsets[row] + length
-    out = np.empty(offsets[rows], np.uint8)
-    for row in range(rows):
-        if takes_second[row]:
-            copy_bytes(second, second_starts[row], second_ends[row], out, offsets[row])
-        else:
-            copy_bytes(first, first_starts[row], first_ends[row], out, offsets[row])
+    """Bytes and offsets of texts that lie in ``data``."""
+    offsets = np.zeros(len(starts) + 1, np.int64)
+    for row in range(len(starts)):
+        offsets[row + 1] = offsets[row] + ends[row] - starts[row]
+    out = np.empty(offsets[len(starts)], np.uint8)
+    for row in range(len(starts)):
+        copy_bytes(data, starts[row], ends[row], out, offsets[row])
     return out, offsets

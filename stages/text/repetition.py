@@ -98,7 +98,7 @@ def _top_n_gram(
         key = hashes[first + i]
         for k in range(np.uint64(1), np.uint64(n)):
             key = key * _MIX + hashes[first + i + k]
-        key |= _ONE  # 0 is a free slot
+        key = max(key, _ONE)  # 0 is a free slot
         slot = np.uint64(spread(key, bits))
         while keys[slot] and keys[slot] != key:
             slot = (slot + _ONE) & mask

@@ -125,7 +125,7 @@ def most_newlines(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> int:
 @kernel
 def is_near_space(byte: np.uint8) -> bool:
     """False only if a byte is no part of any white space. Spares calls, which cost more than most lines take."""
-    return byte <= 0x20 or byte >= 0x80
+    return bool(byte <= 0x20 or byte >= 0x80)
 
 
 @kernel

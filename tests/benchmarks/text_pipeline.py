@@ -6,15 +6,15 @@ Documents are real ones of ../shared/data/text, distinct, in an order drawn by a
 write Parquet in one process and are timed in CPU seconds of that process: language (keep English, 0.65), Gopher
 repetition, Gopher quality, C4 (lines without a terminal mark stay, as FineWeb has it), FineWeb's rules, MinHash
 signatures (word 5-grams, 14 bands of 8). Sluice measures every document with every filter, datatrove stops at the first
-that drops it. "Cold" is the first run of a new process without compiled kernels; "fresh" the first run over documents
-that the process has not seen, with compiled kernels; "warm" the second.
+that drops it. "Start" is what a new process spends on the first 20 documents, loading kernels, tables and models,
+with "cold" also on compiling the kernels; "fresh" is its first pass over the documents, none of which it has seen,
+"warm" the second.
 The kept ids of both sides are compared on all documents that datatrove was given.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,11 +33,11 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 PART_DOCUMENTS = 2000
 
 
-def write_corpus(folder: Path, count: int) -> list[Path]:
-    """Parquet files of documents, 2,000 each."""
+def write_corpus(folder: Path, first: int, last: int) -> list[Path]:
+    """Parquet files of some of the documents, 2,000 each."""
     rows = [
         {"id": text.id, "text": text.text, "source": text.set}
-        for text in sorted(real_texts(DATA), key=lambda t: xxhash.xxh64_intdigest(t.id))[:count]
+        for text in sorted(real_texts(DATA), key=lambda t: xxhash.xxh64_intdigest(t.id))[first:last]
     ]
     paths = []
     folder.mkdir(parents=True)
@@ -146,46 +146,48 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=12_000)
     parser.add_argument("--reference", type=int, default=2_000, help="documents that datatrove is given")
-    parser.add_argument("--once", nargs=2, metavar=("CORPUS", "RUNS"), help=argparse.SUPPRESS)
+    parser.add_argument("--once", nargs="+", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
-        print(json.dumps(_once(Path(options.once[0]), int(options.once[1]))))
+        print(json.dumps(_once(options.once)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus"
-        paths = write_corpus(corpus, options.documents)
-        reference = write_corpus(Path(folder) / "reference", options.reference)
-        count = sum(pq.read_metadata(path).num_rows for path in paths)
+    with tempfile.TemporaryDirectory() as name:
+        folder, count = Path(name), options.documents
+        few = write_corpus(folder / "few", count, count + 20)
+        paths = write_corpus(folder / "corpus", 0, count)
+        reference = write_corpus(folder / "reference", 0, options.reference)
         text_bytes = sum(pq.read_table(path, columns=["text"]).nbytes for path in paths)
         print(f"{count} documents, {text_bytes / count:.0f} bytes of text each")
-        cold = _in_new_process(corpus, 1, NUMBA_CACHE_DIR=str(Path(folder) / "kernels"))[0]
-        fresh, warm = _in_new_process(corpus, 2)
-        kept, spent = datatrove(reference, Path(folder) / "datatrove")
-        datatrove(write_corpus(Path(folder) / "warm-up", 20), Path(folder) / "warm-up-out")
-        ours, _ = sluice(reference, Path(folder) / "ours")
+        corpora = [few[0].parent, paths[0].parent, paths[0].parent]
+        cold = _in_new_process(corpora[:1], NUMBA_CACHE_DIR=str(folder / "kernels"))[0]
+        start, fresh, warm = _in_new_process(corpora)
+        datatrove(few, folder / "datatrove-start")
+        kept, spent = datatrove(reference, folder / "datatrove")
+        ours, _ = sluice(reference, folder / "ours")
         theirs = spent / options.reference
         print(f"datatrove: {1 / theirs:.1f} documents/s ({1e3 * theirs:.1f} ms each) on {options.reference}")
-        for name, seconds in (("cold", cold), ("fresh", fresh), ("warm", warm)):
+        for label, seconds in (("fresh", fresh), ("warm", warm)):
             print(
-                f"{name}: {count / seconds:.0f} documents/s ({1e6 * seconds / count:.0f} us), "
+                f"{label}: {count / seconds:.0f} documents/s ({1e6 * seconds / count:.0f} us each), "
                 f"{theirs * count / seconds:.0f} times datatrove"
             )
+        print(f"start: {start:.1f} s, cold {cold:.1f} s")
         print(f"kept: {len(ours)} and {len(kept)} of {options.reference}; different: {sorted(ours ^ kept)}")
 
 
-def _in_new_process(corpus: Path, runs: int, **environment: str) -> list[float]:
-    command = [sys.executable, "-m", "tests.benchmarks.text_pipeline", "--once", str(corpus), str(runs)]
+def _in_new_process(corpora: list[Path], **environment: str) -> list[float]:
+    """CPU seconds for each of the corpora, one after another."""
+    command = [sys.executable, "-m", "tests.benchmarks.text_pipeline", "--once", *map(str, corpora)]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
     seconds: list[float] = json.loads(done.stdout.splitlines()[-1])
     return seconds
 
 
-def _once(corpus: Path, runs: int) -> list[float]:
+def _once(corpora: list[Path]) -> list[float]:
     seconds = []
-    for _ in range(runs):
-        out = Path(tempfile.mkdtemp())
-        seconds.append(sluice(sorted(corpus.glob("*.parquet")), out)[1])
-        shutil.rmtree(out)
+    for corpus in corpora:
+        with tempfile.TemporaryDirectory() as out:
+            seconds.append(sluice(sorted(corpus.glob("*.parquet")), Path(out))[1])
     return seconds
 
 

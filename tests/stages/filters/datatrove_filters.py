@@ -41,12 +41,12 @@ CRASHED = "datatrove crashed"
 
 
 def ours(stage: type[Filter[Any]], options: dict[str, Any], texts: list[str]) -> list[tuple[str | None, str]]:
-    """Reason (None: kept) and text after the filter, for each text."""
+    """Reason and no text for each text that is dropped, None and the text after the filter for others."""
     made = stage(stage.config_type.model_validate(options))
     made.setup(Context(seed=1))
     measured = made.measure(documents({"id": str(i), "source": "s", "text": text} for i, text in enumerate(texts)))
     verdicts = made.verdicts(measured)
-    return [(v and v[1], text) for v, text in zip(verdicts, measured["text"].to_pylist(), strict=True)]
+    return [(v[1], "") if v else (None, text) for v, text in zip(verdicts, measured["text"].to_pylist(), strict=True)]
 
 
 def theirs(stage: type[Filter[Any]], options: dict[str, Any], texts: list[str]) -> list[tuple[str | None, str]]:
@@ -60,7 +60,7 @@ def theirs(stage: type[Filter[Any]], options: dict[str, Any], texts: list[str]) 
             reason = None if verdict is True else REASONS.get(verdict[1], verdict[1])
         except ZeroDivisionError:
             reason = CRASHED
-        found.append((reason, document.text))
+        found.append((reason, "" if reason else document.text))
     return found
 
 

@@ -1,9 +1,12 @@
 """C4's rules, one by one; see test_parity.py for their equality with datatrove's."""
 
+import pyarrow as pa
 import pytest
 
 from pipeline.stage import Context, documents
-from stages.filters.c4 import C4, C4Config
+from stages.filters.c4 import C4, WORD_COUNTS, C4Config
+from stages.filters.fineweb import FineWeb, FineWebConfig
+from stages.text.words import words_of
 
 GOOD = "The first report was read. It was long! Was it good? They said so. Then all went home."
 
@@ -31,6 +34,7 @@ def left_of(line, **options):
         ("This line goes on...", "c4.unpunctuated_lines", {"remove_unpunctuated_lines": False}),
         ("Two words.", "c4.short_lines", {"min_words_per_line": None}),
         ("Please turn JavaScript on.", "c4.javascript_lines", {"remove_javascript_lines": False}),
+        ("This site uses Coo\u212aies, as all do.", "c4.policy_lines", {"remove_policy_lines": False}),
         ("Read our Privacy Policy today.", "c4.policy_lines", {"remove_policy_lines": False}),
     ],
 )
@@ -55,10 +59,9 @@ def test_citations_are_removed_from_lines():
         (None, "too_few_sentences", "0 sentences < 5"),
     ],
 )
-def test_documents_are_dropped_with_their_text_as_it_was(text, reason, evidence):
+def test_documents_are_dropped_with_their_first_reason(text, reason, evidence):
     [removed] = filtered([text]).removed
     assert (removed.reason, removed.evidence) == (reason, evidence)
-    assert removed.excerpt == (text or "")
 
 
 def test_what_comes_first_counts_only_among_the_rules_that_are_on():
@@ -97,3 +100,39 @@ def test_other_languages_are_split_by_their_own_rules():
 def test_ten_megabytes_of_one_thing_have_a_verdict(text):
     outcome = filtered([text])
     assert outcome.kept.num_rows + len(outcome.removed) == 1
+
+
+def measured(batch, **options):
+    stage = C4(C4Config(**options))
+    stage.setup(Context(seed=1))
+    return stage.measure(batch)
+
+
+TEXTS = [
+    GOOD,
+    f"{GOOD}\nNo end here",
+    f"{GOOD}\nIt[1]is so[edit].",
+    "Dropped as it is",
+    None,
+    "",
+    f"  {GOOD}\x85{GOOD}\n\n",
+]
+
+
+def test_words_of_what_is_left_are_counted_for_the_filters_that_follow():
+    table = measured(documents({"id": str(i), "source": "s", "text": text} for i, text in enumerate(TEXTS)))
+    firsts = words_of(table["text"]).firsts
+    assert table[WORD_COUNTS].to_pylist() == (firsts[1:] - firsts[:-1]).tolist()
+    stage = FineWeb(FineWebConfig())
+    stage.setup(Context(seed=1))
+    assert stage.measure(table).select(list(stage.measures)) == stage.measure(table.drop([WORD_COUNTS])).select(
+        list(stage.measures)
+    )
+
+
+def test_batches_without_rows_and_parts_of_batches_are_measured_alike():
+    batch = documents({"id": str(i), "source": "s", "text": text} for i, text in enumerate(TEXTS))
+    whole = measured(batch)
+    assert measured(batch.slice(0, 0)).num_rows == 0
+    parts = pa.concat_tables([measured(batch.slice(0, 2)), measured(batch.slice(2))])
+    assert parts.combine_chunks() == whole.combine_chunks()

@@ -58,3 +58,8 @@ def test_measures_are_kept_as_columns():
 def test_an_empty_stop_character_is_refused():
     with pytest.raises(ValueError, match="stop_chars"):
         FineWebConfig(stop_chars=("",))
+
+
+def test_a_batch_without_rows_is_measured():
+    outcome = filtered([])
+    assert outcome.kept.num_rows == len(outcome.removed) == 0

@@ -75,3 +75,8 @@ def test_ratios_of_an_empty_text_are_null_and_break_no_rule():
     assert kept["gopher_quality.words"] == kept["gopher_quality.stop_words"] == 0
     assert kept["gopher_quality.mean_word_length"] is kept["gopher_quality.bullet_lines"] is None
     assert reason(None) == "too_few_words"
+
+
+def test_a_batch_without_rows_is_measured():
+    outcome = filtered([])
+    assert outcome.kept.num_rows == len(outcome.removed) == 0

@@ -60,3 +60,8 @@ def test_ten_megabytes_of_one_thing_take_seconds_and_are_repetition(text):
     outcome = stage.process(documents([{"id": "0", "source": "s", "text": text}]))
     assert time.process_time() - started < 20
     assert outcome.kept.num_rows == (1 if text.startswith("xx") else 0)
+
+
+def test_a_batch_without_rows_is_measured():
+    outcome = filtered([])
+    assert outcome.kept.num_rows == len(outcome.removed) == 0

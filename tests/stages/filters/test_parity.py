@@ -85,6 +85,7 @@ NASTY = [
     ),
     "word " * 3000,
     "word\n" * 300,
+    "The report was read by all.\n" * 6 + "Lorem Ipsum dolor sit amet.",
     "• a bullet with words that we have to read\n" * 12,
     "x" * 100_000,
     "\x00\x01\x02 \x7f.\x9f" * 40,

@@ -1,7 +1,7 @@
 """Kernels that measure what Gopher's quality rules look at, against plain Python."""
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.text import reference
@@ -10,6 +10,7 @@ from stages.text.words import words_of
 from tests.stages.text.nasty import WORDS, texts
 
 
+@example(["of of the .... ..... ......\n• of…\n\u3000- of...."], ["of", "the"])
 @given(st.lists(texts(), min_size=1, max_size=4), st.lists(st.sampled_from([*WORDS, "", "…", "absent"]), max_size=8))
 def test_measures_are_those_of_the_reference(batch, stop_words):
     from datatrove.utils.text import PUNCTUATION_SET

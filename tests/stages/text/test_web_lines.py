@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.text import reference
@@ -15,6 +15,7 @@ suffixes = st.lists(
 )
 
 
+@example(["a\nb"], ("\nb",), 1)
 @given(
     st.lists(texts(), min_size=1, max_size=4),
     suffixes.map(lambda found: tuple(s for s in found if s.isascii() or s.encode("utf-8", "ignore").decode() == s)),
