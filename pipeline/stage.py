@@ -266,9 +266,11 @@ def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str
 def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verdict, str, str]]) -> list[Removal]:
     """The removals of these rows, by column: filters drop most of a crawl."""
     measured = [name for name in batch.column_names if is_measured(name)]
-    rows = batch.select(["id", "source", "url", "text", *measured]).take(pa.array(which, pa.int64()))
+    told = [name for name in ("id", "source", "url", "text", *measured) if name in batch.column_names]
+    rows = batch.select(told).take(pa.array(which, pa.int64()))
     excerpts = pc.utf8_slice_codeunits(rows.column("text"), 0, EXCERPT_CHARACTERS)
-    ids, sources, urls = (rows.column(name).to_pylist() for name in ("id", "source", "url"))
+    ids, sources = rows.column("id").to_pylist(), rows.column("source").to_pylist()
+    urls = rows.column("url").to_pylist() if "url" in told else repeat("")
     scores = zip(*(rows.column(name).to_pylist() for name in measured), strict=True) if measured else repeat(())
     return [
         Removal(

@@ -59,7 +59,7 @@ def _table(facts: Facts, artifact: Artifact) -> Markup | None:
         documents += rows.num_rows
         _add(found, steps, rows)
     whole = sum(counts.received + counts.created for counts in artifact.ledger.first()[1].values())
-    columns = ("rule", "drops where", *(f"#{percent(share)}" for share in SHARES), "#break it", "#only it")
+    columns = ("rule", "drops where", *(f"#{100 * share:g} %" for share in SHARES), "#break it", "#only it")
     return element(
         "div",
         element("h3", artifact.name),

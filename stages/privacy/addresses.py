@@ -40,8 +40,8 @@ RESERVED_DOMAIN = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|
 """Nobody's: RFC 2606, section 2 and 3; RFC 6762 for .local."""
 
 
-def email(text: str, at: int, strict: bool) -> Extent | None:
-    """The e-mail address around the @ at ``at``.
+def email(text: str, at: int, strict: bool, after: int = 0) -> Extent | None:
+    """The e-mail address around the @ at ``at``, of what follows ``after``, where the address before it ended.
 
     Strict: the top-level domain exists, the domain is not one reserved for examples, letters may have accents, and
     ``{ann, bob}@...`` of papers is one. The user of a version control server (git@github.com) is nobody.
@@ -49,7 +49,7 @@ def email(text: str, at: int, strict: bool) -> Extent | None:
     domain = _DOMAIN[strict].match(text, at + 1, at + 1 + MAX_DOMAIN)
     if domain is None:
         return None
-    window = text[max(0, at - MAX_LOCAL - 1) : at]
+    window = text[max(after, at - MAX_LOCAL - 1) : at]
     local = _LOCAL_REVERSED[strict].match(window[::-1])
     if local is None or local.end() > MAX_LOCAL:
         return None

@@ -61,11 +61,12 @@ class Detector:
         """Private data at the candidates, without overlaps, in order."""
         by_type: dict[PrivateType, list[Found]] = {name: [] for name in TYPES}
         for place in places:
-            for found in self._at(text, place, regions):
+            last_email = by_type["email"][-1].end if by_type["email"] else 0
+            for found in self._at(text, place, regions, last_email):
                 by_type[found.type].append(found)
         return _without_overlaps([sorted(by_type[name], key=lambda f: (f.start, -f.end)) for name in TYPES])
 
-    def _at(self, text: str, place: Candidate, regions: Sequence[str]) -> Iterator[Found]:
+    def _at(self, text: str, place: Candidate, regions: Sequence[str], last_email: int) -> Iterator[Found]:
         kind, start, end = place
         if kind is Kind.NUMBER:
             if "credit_card" in self.types and end - start >= 13:
@@ -81,7 +82,7 @@ class Detector:
             if "secret" in self.types:
                 yield from _if_any("secret", credentials.password_in_url(text, start))
             if "email" in self.types:
-                yield from _if_any("email", addresses.email(text, start, self.strict))
+                yield from _if_any("email", addresses.email(text, start, self.strict, last_email))
         elif kind is Kind.ACCOUNT:
             yield from _if_any("iban", payments.iban(text, start))
         elif kind is Kind.KEY_BLOCK:

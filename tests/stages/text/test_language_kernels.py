@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.filters.language import LanguageConfig
-from stages.text import language_kernels
+from stages.text import language_words
 from stages.text.language import LanguageIdentifier
 
 DEFAULT = LanguageConfig().model_path()
@@ -155,7 +155,7 @@ def test_results_do_not_depend_on_what_was_seen_before_or_on_a_full_cache(monkey
     together = LanguageIdentifier(DEFAULT)
     labels, scores = together.identify(texts)
     again = LanguageIdentifier(DEFAULT)
-    again._cache.used[1] = language_kernels.MAX_CACHED_ROWS - language_kernels.MAX_ROWS_OF_WORD - 50
+    again._cache.used[1] = language_words.MAX_CACHED_ROWS - len(again._scratch.ngrams.rows) - 50
     reversed_labels, reversed_scores = again.identify(texts.take(pa.array(range(2_999, -1, -1))))
     assert again._cache.used[0] < together._cache.used[0]  # it was emptied on the way
     assert reversed_labels.to_pylist()[::-1] == labels.to_pylist()
