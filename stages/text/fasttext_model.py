@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError
+from stages.text.instructions import LANES
 
 MAGIC = 793712314
 VERSIONS = (11, 12)
@@ -44,6 +45,7 @@ class Vocabulary(NamedTuple):
     ends: NDArray[np.int64]  # (words + labels + 1,): entry i is text[ends[i]:ends[i + 1]]
     table: NDArray[np.int32]  # open hash table of entries by fastText's hash, a power of two long; -1: empty
     words: int  # entries from here on are labels; rows from here on are those of n-grams
+    longest_entry: int  # bytes of the longest word or label
     shortest: int  # characters of a character n-gram, "<" and ">" around the word counted
     longest: int  # 0: none
     word_ngrams: int  # words of the longest word n-gram
@@ -55,7 +57,7 @@ class Vocabulary(NamedTuple):
 class Weights(NamedTuple):
     """What makes labels of rows, as arrays that a kernel takes."""
 
-    rows: NDArray[np.float32]  # (rows, dim), the input matrix
+    rows: NDArray[np.float32]  # (rows, dim and zeros up to a multiple of LANES), the input matrix
     output: NDArray[np.float32]  # (labels, dim); by hierarchical softmax, of the tree's inner nodes from the leaves up
     output_norms: NDArray[np.float32]  # (labels,): factor of a product with a row of output, 1 unless quantised with it
     loss: int
@@ -96,7 +98,7 @@ def read_model(path: Path) -> FastTextModel:
             order = dictionary.words + dictionary.kept_buckets[:, 1].astype(np.int64)
             rows = np.concatenate([rows[: dictionary.words], rows[order]])
         left, right = _huffman_tree(dictionary.label_counts)
-        weights = Weights(rows, output, output_norms, options.loss, left, right)
+        weights = Weights(_aligned(rows), output, output_norms, options.loss, left, right)
         return FastTextModel(path, dictionary.labels, _vocabulary(options, dictionary), weights)
 
 
@@ -275,6 +277,16 @@ def _dictionary(file: _ModelFile, buckets: int) -> _Dictionary:
     return _Dictionary(tuple(word for word, _, _ in entries), words, names, counts, pairs)
 
 
+def _aligned(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy with zeros up to a multiple of LANES columns, in which LANES numbers never straddle two cache lines."""
+    columns = -(-rows.shape[1] // LANES) * LANES
+    memory = np.zeros((len(rows) + 1) * columns, np.float32)
+    surplus = memory.ctypes.data // memory.itemsize % LANES
+    aligned = memory[LANES - surplus :][: len(rows) * columns].reshape(len(rows), columns)
+    aligned[:, : rows.shape[1]] = rows
+    return aligned
+
+
 def _vocabulary(options: _Options, dictionary: _Dictionary) -> Vocabulary:
     bits, before = np.empty(0, np.uint64), np.empty(0, np.int32)
     if dictionary.kept_buckets is not None:
@@ -287,6 +299,7 @@ def _vocabulary(options: _Options, dictionary: _Dictionary) -> Vocabulary:
         ends=np.cumsum([0, *map(len, dictionary.entries)], dtype=np.int64),
         table=_hash_table(dictionary.entries),
         words=dictionary.words,
+        longest_entry=max(map(len, dictionary.entries)),
         shortest=options.shortest,
         longest=options.longest,
         word_ngrams=options.word_ngrams,

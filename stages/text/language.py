@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stages.text.fasttext_model import ModelFileError, read_model
-from stages.text.language_kernels import all_labels, best_labels, scratch, word_cache
+from stages.text.language_kernels import all_labels, best_labels, scratch
+from stages.text.language_words import word_cache
 
 UNDETERMINED = "und"  # ISO 639-3 and BCP 47
 
@@ -30,7 +31,7 @@ class LanguageIdentifier:
         self.labels = model.labels
         self._vocabulary, self._weights = model.vocabulary, model.weights
         self._cache = word_cache()
-        self._scratch = scratch(model.weights)
+        self._scratch = scratch(model.vocabulary, model.weights)
         self._turn = threading.Lock()
 
     def identify(self, texts: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:

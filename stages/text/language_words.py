@@ -71,6 +71,7 @@ class Ngrams(NamedTuple):
     buckets: NDArray[np.uint32]  # (STARTS,): of those n-grams
     found: NDArray[np.int32]  # (longest + 1, STARTS): row by length and start, -1: pruned
     rows: NDArray[np.int32]  # (1 + STARTS * longest,)
+    division: NDArray[np.uint64]  # (2,): inverse and shift, to divide by the number of buckets
 
 
 def word_cache() -> WordCache:
@@ -81,13 +82,14 @@ def word_cache() -> WordCache:
 
 def ngrams(vocabulary: Vocabulary) -> Ngrams:
     """Working memory for a vocabulary."""
-    longest = vocabulary.longest
+    longest, shift = vocabulary.longest, 31 + vocabulary.buckets.bit_length()
     return Ngrams(
         characters=np.zeros(STARTS + longest, np.uint32),
         hashes=np.zeros(STARTS, np.uint32),
         buckets=np.zeros(STARTS, np.uint32),
         found=np.zeros((longest + 1, STARTS), np.int32),
         rows=np.zeros(1 + STARTS * longest, np.int32),
+        division=np.array([2**shift // max(vocabulary.buckets, 1), shift], np.uint64),
     )
 
 
@@ -231,10 +233,13 @@ def word_row(word: NDArray[np.uint8], vocabulary: Vocabulary, rows: NDArray[np.i
     """Put the row of the word as a whole, if there is one, into ``rows``.
 
     Returns:
-        fastText's hash of the word, and 1, 0 or NOT_A_WORD.
+        fastText's hash of the word (0 of a long one if nobody needs it), and 1, 0 or NOT_A_WORD.
     """
-    hash_ = fasttext_hash(word)
-    entry = find_entry(word, hash_, vocabulary)
+    hash_ = np.uint32(0)
+    entry: Integer = -1
+    if len(word) <= CACHED_BYTES or vocabulary.word_ngrams > 1 or vocabulary.longest_entry > CACHED_BYTES:
+        hash_ = fasttext_hash(word)
+        entry = find_entry(word, hash_, vocabulary)
     rows[0] = max(entry, 0)
     if is_label(word, entry, vocabulary):
         return np.int32(hash_), NOT_A_WORD
@@ -306,22 +311,30 @@ def ngram_rows(
     characters, rows = borrowed(memory.characters), borrowed(memory.rows)
     longest = vocabulary.longest
     if longest == 0:
-        return count, position, 0
+        return count, len(word), 0
     is_first = position < 0
     if is_first:
         characters[0] = 60  # <
         position, filled = 0, 1
     position, filled = read_characters(word, position, characters, filled)
     starts = min(filled, STARTS)
-    closing = filled - 1 if position > len(word) else filled  # the character >
     if starts <= SHORT:  # constants, for which LLVM writes vector instructions without a rest
         find_rows(SHORT, vocabulary, memory)
+    elif starts <= 2 * SHORT:
+        find_rows(2 * SHORT, vocabulary, memory)
+    elif starts <= 4 * SHORT:
+        find_rows(4 * SHORT, vocabulary, memory)
     else:
         find_rows(STARTS, vocabulary, memory)
     found, shortest = borrowed(memory.found), vocabulary.shortest
+    for size in range(2, longest + 1):
+        found[size, max(filled - size + 1, 0) : starts] = -1  # over the word's end
+    if shortest == 1 and is_first:
+        found[1, 0] = -1  # no bracket alone
+    if shortest == 1 and position > len(word) and starts == filled:
+        found[1, filled - 1] = -1
     for start in range(starts):
-        least = 2 if (is_first and start == 0) or start == closing else shortest  # no bracket alone
-        for size in range(max(shortest, least), min(longest, filled - start) + 1):
+        for size in range(shortest, longest + 1):
             row = found[np.uint64(size), np.uint64(start)]
             rows[np.uint64(count)] = row
             count += row >= 0
@@ -340,11 +353,13 @@ def read_characters(
     """
     size, room = len(word), len(characters)
     while position < size and filled < room:
-        lead = np.uint32(word[position])
+        lead = word[position]
         width = min(1 + int(lead >= 0xC0) + int(lead >= 0xE0) + int(lead >= 0xF0), size - position)
-        for i in range(1, width):
-            lead |= np.uint32(word[position + i]) << np.uint32(8 * i)
-        characters[filled] = lead
+        if width == 1:
+            characters[filled] = lead
+        else:
+            bytes_ = eight_bytes(word, position) if position + 8 <= size else last_bytes(word, position)
+            characters[filled] = np.uint32(bytes_ & _MASKS[width])
         filled += 1
         position += width
     if position == size and filled < room:
@@ -364,10 +379,7 @@ def find_rows(starts: Integer, vocabulary: Vocabulary, memory: Ngrams) -> None:
     characters, hashes, found = borrowed(memory.characters), borrowed(memory.hashes), borrowed(memory.found)
     words, kept_bits, kept_before = vocabulary.words, borrowed(vocabulary.kept_bits), borrowed(vocabulary.kept_before)
     buckets, divisor = borrowed(memory.buckets), np.uint64(vocabulary.buckets)
-    shift = np.uint64(31)
-    while divisor >> (shift - np.uint64(31)):
-        shift += np.uint64(1)
-    inverse = (np.uint64(1) << shift) // divisor
+    inverse, shift = memory.division[0], memory.division[1]
     hashes[:] = _FNV_BASIS
     for size in range(1, vocabulary.longest + 1):
         added, rows = characters[size - 1 :], found[size]
