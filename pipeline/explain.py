@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact
 from pipeline.errors import RecipeError
-from pipeline.rethreshold import decided_steps
+from pipeline.rethreshold import decided_steps, says_its_stages
 from pipeline.run import Run
 from pipeline.stage import is_measured
 
@@ -95,7 +95,7 @@ def _measured(row: dict[str, Any], told: dict[str, Any]) -> Iterator[str]:
 
 def _thresholds(run: Run, artifact: Artifact, row: dict[str, Any]) -> Iterator[str]:
     """Each rule of the artifact's filters: what was measured of the document, against what."""
-    for step in decided_steps(run, artifact):
+    for step in decided_steps(run, artifact) if says_its_stages(artifact) else ():
         if (
             step.filter is not None
             and step.filter.rules

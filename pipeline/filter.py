@@ -74,6 +74,7 @@ class Filter(Map[C]):
     measures: ClassVar[Mapping[str, pa.DataType]] = {}  # the columns that ``measure`` adds, by full name
     rules: ClassVar[tuple[Rule, ...]] = ()
     limits_by: ClassVar[tuple[str, ...]] = ()  # other text columns on which limits depend, e.g. "source"
+    edits_by: ClassVar[frozenset[str]] = frozenset()  # options of rules that texts are edited by: no mere thresholds
     measures_dropped: ClassVar[bool] = True  # False where measuring is costly: then what is dropped already is left out
 
     def __init_subclass__(cls) -> None:
@@ -151,10 +152,13 @@ class Filter(Map[C]):
 
     def threshold_of(self, rule: Rule) -> str:
         """The rule's condition as its option says it, e.g. "words < 50 (min_words)"."""
-        limit = getattr(self.config, rule.option)
-        if limit is None or limit == ():
+        if self.is_off(rule):
             return f"{rule.option} is off"
-        return f"{rule.named()} {rule.drops} {_shown(limit)} ({rule.option})"
+        return f"{rule.named()} {rule.drops} {_shown(getattr(self.config, rule.option))} ({rule.option})"
+
+    def is_off(self, rule: Rule) -> bool:
+        """Whether the rule's option switches it off, for every document."""
+        return getattr(self.config, rule.option) in (None, ())
 
     def told(self, row: Mapping[str, Any]) -> Iterator[str]:
         """For each rule a line: what was measured of one document against what, and whether that drops it."""
@@ -164,9 +168,9 @@ class Filter(Map[C]):
             value, limit = row.get(rule.measure), _of_row(limits, 0)
             measure = "not measured" if value is None else f"{_shown(value)} {rule.named()}"
             condition = f"drops {rule.drops.removeprefix('==')} {_shown(limit)}".replace("  ", " ")
-            if getattr(self.config, rule.option) in (None, ()):
+            if self.is_off(rule):
                 condition = "off"
-            elif limit is None:
+            elif limit is None or limit == ():
                 condition = "does not apply"
             verdict = "drops " if self._broken(rule, measured, limits)[0] else "passes"
             yield f"{verdict} {rule.reason}: {measure} ({condition}, {rule.option})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,26 +51,36 @@ class ProgressFile:
 
 
 class StopSign:
-    """A file by which the driver has the tasks of a run end: they look for it between batches and steps.
+    """A file by which a driver has its tasks end: they look for it between batches and steps.
 
     Ray's own cancelling interrupts a task anywhere, also where it removes what it was writing, and a reply that
     crosses it can abort the driver (a failed check in Ray's task manager).
+
+    Args:
+        path: of the file, one for each driver: two may work on one run; None for a task that is never told.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.path = run / "progress" / "stop"
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
         self._last = -LOOK_EVERY_S
 
+    @staticmethod
+    def of_new_driver(run: Path) -> StopSign:
+        """A sign of its own for a driver of this run."""
+        return StopSign(run / "progress" / f"stop-{uuid.uuid4().hex[:8]}")
+
     def put_up(self) -> None:
-        """Have the tasks of the run end."""
-        storage.replace(self.path, b"")
+        """Have the driver's tasks end."""
+        if self.path is not None:
+            storage.replace(self.path, b"")
 
     def take_down(self) -> None:
-        """Let tasks run again."""
-        self.path.unlink(missing_ok=True)
+        """Leave nothing behind."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     def obey(self) -> None:
-        """End this task if the run is to stop; looks no more often than every LOOK_EVERY_S seconds.
+        """End this task if it is to stop; looks no more often than every LOOK_EVERY_S seconds.
 
         Raises:
             Stopped: the sign is up.
@@ -78,7 +89,7 @@ class StopSign:
         if now - self._last < LOOK_EVERY_S:
             return
         self._last = now
-        if self.path.exists():
+        if self.path is not None and self.path.exists():
             raise Stopped(f"the run was stopped ({self.path})")
 
 

@@ -30,8 +30,15 @@ RecipeLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:tru
 
 
 def parsed_value(text: str) -> Any:
-    """A value of a recipe, as it may stand behind ``--set key=``."""
-    return yaml.load(text, Loader=RecipeLoader)
+    """A value of a recipe, as it may stand behind ``--set key=``.
+
+    Raises:
+        RecipeError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=RecipeLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set: the value {text!r} is not valid YAML: {error}") from None
 
 
 class Problems:
@@ -147,15 +154,15 @@ def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
         if step not in choices:
             raise RecipeError(f"--set {override}: the recipe has no '{step}'{did_you_mean(str(step), choices)}")
         target = choices[str(step)]
-    try:
-        target[location[-1]] = parsed_value(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is not valid YAML: {error}") from None
+    if not isinstance(target, dict):
+        raise RecipeError(f"--set {override}: '{'.'.join(map(str, location[:-1]))}' is no mapping: it has no options")
+    target[location[-1]] = parsed_value(text)
     problems.places[tuple(location)] = f"(--set {override})"
 
 
 def _below(target: Any) -> dict[str, Any]:
-    """What the next name of an override can mean: a key, or a stage of a chain, whose options it then stands for."""
+    """What the next name of an override can mean: a key, or a stage of a chain, whose options it then stands for (of
+    two of one name, the second is NAME-2)."""
     if not isinstance(target, dict):
         return {}
     chain = target.get("chain")
@@ -168,7 +175,8 @@ def _below(target: Any) -> dict[str, Any]:
         if isinstance(step, dict):
             for name in step:
                 step[name] = step[name] or {}
-                stages.setdefault(str(name), step[name])
+                times = sum(known.split("-")[0] == name for known in stages) + 1
+                stages[f"{name}-{times}" if times > 1 else str(name)] = step[name]  # as the ledger labels them
     return stages | {str(key): value for key, value in target.items()}
 
 

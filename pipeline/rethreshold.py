@@ -41,7 +41,8 @@ KEPT: Ending = ("kept", "", "", "")
 
 @dataclass(frozen=True)
 class DecidedStep:
-    """A step of an artifact; ``filter`` is None where it is a stage whose decisions cannot be made again."""
+    """A step of an artifact; ``filter`` is None where its decisions cannot be made again: it is no filter, or what it
+    measured is no longer there."""
 
     label: str
     filter: Filter[Any] | None
@@ -76,6 +77,8 @@ def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | Non
     steps = decided_steps(run, artifact, changes)
     path = out or run.folder / "selections" / f"{name}-{digest_of(list(changes))[:12]}.parquet"
     selection = Selection(path, [step.label for step in steps])
+    if path.is_dir():
+        raise RecipeError(f"--out {path} is a folder: name a file")
     storage.make_folder(path.parent)
     unfinished = path.with_name(f".{path.name}.unfinished")
     schema = SELECTION_SCHEMA.with_metadata({"artifact": name, "fingerprint": artifact.fingerprint} | _said(changes))
@@ -100,6 +103,9 @@ def decided_steps(run: Run, artifact: Artifact, changes: Sequence[str] = ()) -> 
     Raises:
         RecipeError: a change names no filter or no threshold of it, or its value is not valid.
     """
+    if not says_its_stages(artifact):
+        raise RecipeError(f"{artifact.name} was made by an older Sluice, which kept no options: run it again")
+    lost = _lost_measures(artifact)
     changed: dict[str, dict[str, Any]] = {str(step["label"]): {} for step in artifact.steps}
     for change in changes:
         stage, option, value = _parsed(change)
@@ -108,12 +114,15 @@ def decided_steps(run: Run, artifact: Artifact, changes: Sequence[str] = ()) -> 
     sealed = run.artifacts()
     for step in artifact.steps:
         label = str(step["label"])
-        if "class" not in step:
-            raise RecipeError(f"{artifact.name} was made by an older Sluice, which kept no options: run it again")
         kind = stage_class(step["class"])
         if not issubclass(kind, Filter):
             if changed[label]:
                 raise RecipeError(f"{label} is no filter: it has no thresholds. Change its options and run again")
+            steps.append(DecidedStep(label, None))
+            continue
+        if label in lost:
+            if changed[label]:
+                raise RecipeError(f"{label}: {lost[label]}: run the recipe with it")
             steps.append(DecidedStep(label, None))
             continue
         filter_ = _configured(kind, label, step["options"], changed[label])
@@ -128,6 +137,33 @@ def decided_steps(run: Run, artifact: Artifact, changes: Sequence[str] = ()) -> 
     return steps
 
 
+def says_its_stages(artifact: Artifact) -> bool:
+    """Whether its thresholds can be told: older releases of Sluice did not write down classes and options."""
+    return all("class" in step for step in artifact.steps)
+
+
+def _lost_measures(artifact: Artifact) -> dict[str, str]:
+    """The filters whose measures are not stored as they saw them, by label, and why not."""
+    path = next(artifact.file_paths(DOCUMENTS_FILE), None)
+    stored = set(pq.read_schema(path).names) if path else None
+    lost: dict[str, str] = {}
+    written: dict[str, str] = {}  # columns that later steps write, and the step
+    creator = ""  # a later step that makes documents, which have no measures of the steps before it
+    for number, step in reversed(list(enumerate(artifact.steps))):
+        label, kind = str(step["label"]), stage_class(step["class"])
+        if issubclass(kind, Filter) and (looks_at := kind.looks_at()):
+            if again := sorted(written.keys() & looks_at.keys()):
+                lost[label] = f"{written[again[0]]} has written over {', '.join(again)}"
+            elif creator:
+                lost[label] = f"{creator} writes new documents, which {label} has not seen"
+            elif stored is not None and (gone := sorted(looks_at.keys() - stored)):
+                lost[label] = f"a later stage has taken away {', '.join(gone)}"
+        written |= dict.fromkeys(getattr(kind, "provides", ()), label)
+        if number and any(counts.created for counts in artifact.ledger.steps[label].values()):
+            creator = label
+    return lost
+
+
 def _parsed(change: str) -> tuple[str, str, Any]:
     key, equals, text = change.partition("=")
     stage, dot, option = key.rpartition(".")
@@ -138,17 +174,20 @@ def _parsed(change: str) -> tuple[str, str, Any]:
 
 def _label(artifact: Artifact, stage: str, change: str) -> str:
     names = {
-        str(step["label"]): (step["label"], step["label"].partition(".")[2], step["stage"]) for step in artifact.steps
+        str(step["label"]): {step["label"], step["label"].partition(".")[2], step["stage"]} - {""}
+        for step in artifact.steps
     }
     found = [label for label, known in names.items() if stage in known]
-    if len(found) != 1:
-        known = sorted({label.partition(".")[2] or label for label in names})
+    if len(found) > 1:
+        raise RecipeError(f"--set {change}: say which '{stage}' is meant: {' or '.join(found)}")
+    if not found:
+        known = sorted(set().union(*names.values()))
         raise RecipeError(f"--set {change}: {artifact.name} has no stage '{stage}'{did_you_mean(stage, known)}")
     return found[0]
 
 
 def _configured(kind: type[Filter[Any]], label: str, options: dict[str, Any], changes: dict[str, Any]) -> Filter[Any]:
-    thresholds = sorted({rule.option for rule in kind.rules})
+    thresholds = sorted({rule.option for rule in kind.rules} - kind.edits_by)
     for option in changes:
         if option in thresholds:
             continue

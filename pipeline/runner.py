@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
@@ -228,6 +228,7 @@ class Scheduler:
         self.plans: dict[str, Plan] = {}
         self.parts: dict[str, dict[str, Part]] = {}  # by node and key
         self.in_flight = 0
+        self.sign = StopSign.of_new_driver(run.folder)
 
     def execute(self, executor: OnRay | InProcess) -> None:
         """Run until every node is sealed.
@@ -235,8 +236,6 @@ class Scheduler:
         Raises:
             SluiceError: a part failed for good; nothing that was committed is lost.
         """
-        sign = StopSign(self.run.folder)
-        sign.take_down()  # an earlier run may have left it
         try:
             while len(self.sealed) < len(self.graph.nodes):
                 self._plan_ready_nodes()
@@ -248,8 +247,9 @@ class Scheduler:
                 self._read_progress()
                 self.display.tick()
         except BaseException:
-            sign.put_up()
+            self.sign.put_up()
             executor.stop()
+            self.sign.take_down()
             raise
 
     def _plan_ready_nodes(self) -> None:
@@ -281,7 +281,7 @@ class Scheduler:
         window = executor.slots * WINDOW_PER_SLOT
         for queue in self.queues.values():
             while queue and self.in_flight < window:
-                executor.submit(queue.popleft())
+                executor.submit(replace(queue.popleft(), stop=self.sign.path))
                 self.in_flight += 1
 
     def _take(self, spec: PartSpec, result: Part | Failure) -> None:

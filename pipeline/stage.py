@@ -197,8 +197,8 @@ class Map(Stage[C]):
     def process(self, batch: pa.Table) -> Outcome:
         """Decide about each row of ``batch`` (DOCUMENT_SCHEMA plus measured columns)."""
 
-    def redacted(self, excerpt: str) -> str:
-        """The excerpt or evidence of a removed document, without what this stage hides in texts."""
+    def redacted(self, excerpt: str, language: str | None = None, url: str | None = None) -> str:
+        """The excerpt or evidence of a removed document in this language, without what this stage hides in texts."""
         return excerpt
 
 

@@ -84,6 +84,7 @@ class PartSpec:
     source: str = ""  # name of a source's documents
     documents: Path | None = None  # input of a map: the documents file of an upstream part
     artifacts: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)  # input of a global stage, by kind
+    stop: Path | None = None  # file by which the driver has the task end
 
 
 def run_part(spec: PartSpec) -> Part:
@@ -94,7 +95,7 @@ def run_part(spec: PartSpec) -> Part:
         Stopped: the run's driver is ending it.
     """
     usage = Usage()
-    stop = StopSign(spec.run)
+    stop = StopSign(spec.stop)
     stop.obey()
     folder = ArtifactFolder(spec.run, spec.artifact)
     attempt = folder.new_attempt(spec.key)
@@ -384,16 +385,16 @@ class RemovedWriter(PartWriter):
             rows = [
                 (
                     *(r.id, r.source, label, r.verdict, r.reason),
-                    *(self._redacted(r.evidence), self._redacted(r.excerpt)),
+                    *(self._redacted(text, r) for text in (r.evidence, r.excerpt)),
                     *(r.url, json.dumps(dict(r.scores))),
                 )
                 for label, r in ended
             ]
             self.write(pa.table(list(map(list, zip(*rows, strict=True))), schema=REMOVED_SCHEMA))
 
-    def _redacted(self, text: str) -> str:
+    def _redacted(self, text: str, ended: Removal) -> str:
         for stage in self._hiding:
-            text = stage.redacted(text)
+            text = stage.redacted(text, ended.scores.get("language"), ended.url)
         return text
 
 

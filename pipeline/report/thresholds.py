@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact, Part
 from pipeline.filter import Rule
 from pipeline.report.facts import Facts
 from pipeline.report.markup import Markup, Node, breakable, element, number, percent, rounded, section, table
-from pipeline.rethreshold import DecidedStep, decided_steps, seen
+from pipeline.rethreshold import DecidedStep, decided_steps, says_its_stages, seen
 
 DOCUMENTS = 50_000  # about how many are looked at for each artifact
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -49,6 +49,8 @@ def thresholds_section(facts: Facts) -> Markup | None:
 
 
 def _table(facts: Facts, artifact: Artifact) -> Markup | None:
+    if not says_its_stages(artifact):
+        return None
     steps = [step for step in decided_steps(facts.run, artifact) if step.filter is not None and step.filter.rules]
     if not steps:
         return None

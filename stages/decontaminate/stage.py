@@ -196,6 +196,7 @@ class DecontaminateCut(_Searching[DecontaminateCutConfig]):
         Rule("too_many_cuts", "decontaminate_cut.cuts", ">", "max_cuts"),
         Rule("nothing_left", "decontaminate_cut.characters_left", "<", "min_piece_characters"),
     )
+    edits_by = frozenset({"min_piece_characters"})
 
     def measure(self, batch: pa.Table) -> pa.Table:
         matches = self._matcher.matches(batch["text"]).only(self.config.match_words, self.config.match_overlap)

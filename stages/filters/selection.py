@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
+from pydantic import ValidationInfo, field_validator
 
 from pipeline.errors import InputError
 from pipeline.stage import Context, Map, Outcome, RecipePath, StageConfig, Verdict, decide
@@ -23,6 +25,14 @@ class SelectConfig(StageConfig):
     ``kept`` count."""
 
     model_files: ClassVar[frozenset[str]] = frozenset({"selection"})
+
+    @field_validator("selection")
+    @classmethod
+    def _exists(cls, selection: Path, info: ValidationInfo) -> Path:
+        # asked of a recipe only: what a finished run was made with may be gone
+        if info.context and not selection.is_file():
+            raise ValueError(f"there is no selection {selection}")
+        return selection
 
 
 class Select(Map[SelectConfig]):
@@ -48,8 +58,10 @@ class Select(Map[SelectConfig]):
                     if "verdict" in names:
                         kept = batch.filter(pc.equal(batch.column("verdict"), "kept"))
                     hashes.append(_hashes(kept.column("id").to_pylist()))
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
-            raise InputError(f"select: {path} is no Parquet file with a column id: {error}") from error
+        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+            raise InputError(
+                f"select: {path} is no Parquet file with a column id of texts, and verdict of texts if at all: {error}"
+            ) from error
         self._selected = np.sort(np.concatenate([np.empty(0, np.uint64), *hashes]))
 
     def process(self, batch: pa.Table) -> Outcome:

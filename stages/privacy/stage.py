@@ -131,12 +131,13 @@ class Privacy(Filter[PrivacyConfig]):
                 counts[COUNTS[kind]][row] = count
         return {name: pa.array(values, pa.int32()) for name, values in counts.items()}
 
-    def redacted(self, excerpt: str) -> str:
+    def redacted(self, excerpt: str, language: str | None = None, url: str | None = None) -> str:
         """The start of a text as it may be shown: masked, without a last word that was cut and may be half a secret."""
         if len(excerpt) >= EXCERPT_CHARACTERS:
             excerpt = excerpt[: max(excerpt.rfind(" "), excerpt.rfind("\n")) + 1]
         texts = pa.array([excerpt], pa.large_string())
-        return self._masked(texts, pa.table({"text": texts})).get(0, (excerpt, []))[0]
+        told = pa.table({"language": pa.array([language], pa.string()), "url": pa.array([url], pa.string())})
+        return self._masked(texts, told).get(0, (excerpt, []))[0]
 
     def _masked(self, texts: pa.Array, batch: pa.Table) -> dict[int, tuple[str, list[Span]]]:
         languages = batch["language"] if "language" in batch.column_names else None

@@ -68,9 +68,7 @@ def _sign(
     room = np.empty(len(hashes), np.uint32)
     for text in range(len(offsets) - 1):
         first = firsts[text]
-        count = scan(
-            content, offsets[text], offsets[text + 1], table, expansions, hashes[first:], places[0], places[1]
-        )
+        count = scan(content, offsets[text], offsets[text + 1], table, expansions, hashes[first:], places[0], places[1])
         firsts[text + 1] = first + count
         if count:
             shingles = room[: _shingles(hashes[first : first + count], ngram, room)]

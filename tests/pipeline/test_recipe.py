@@ -96,11 +96,13 @@ def test_an_override_reaches_the_option(tmp_path: Path) -> None:
 def test_an_override_reaches_a_stage_of_a_chain_by_its_name(tmp_path: Path) -> None:
     text = """artifacts:
   docs: {stage: json_lines, files: docs.jsonl}
-  kept: {from: docs, chain: [gopher_quality, {language: {keep: en}}, {rephrase: }]}
+  kept: {from: docs, chain: [gopher_quality, {language: {keep: en}}, {gopher_quality: }]}
 """
-    graph = graph_of(tmp_path, text, "kept.gopher_quality.min_words=7", "kept.language.min_score=0.5")
+    overrides = ["kept.gopher_quality.min_words=7", "kept.language.min_score=0.5", "kept.gopher_quality-2.min_words=9"]
+    graph = graph_of(tmp_path, text, *overrides)
     configs = [step.stage.config for step in graph.nodes[-1].steps]
     assert (configs[-3].min_words, configs[-2].keep, configs[-2].min_score) == (7, ("en",), 0.5)
+    assert configs[-1].min_words == 9
     (problem,) = problems_of(tmp_path, text, "kept.gopher_qualty.min_words=7")
     assert problem.endswith("the recipe has no 'gopher_qualty'; did you mean 'gopher_quality'?")
 

@@ -128,7 +128,7 @@ class StopsTheRun(Map[StageConfig]):
 
     def setup(self, context: Context) -> None:
         assert context.shared is not None
-        self._sign = StopSign(context.shared.parent)
+        self._sign = StopSign(context.shared.parent / "stop")
 
     def process(self, batch: pa.Table) -> Outcome:
         self._sign.put_up()
@@ -142,7 +142,7 @@ class StopsItself(Global[StageConfig]):
     produces = "things"
 
     def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
-        StopSign(out.parents[3]).put_up()
+        StopSign(out.parents[3] / "stop").put_up()
         (out / "half").write_bytes(b"")
         context.progress(1, 2)
         raise AssertionError("went on")
@@ -175,7 +175,17 @@ def read_part(tmp_path: Path, text: str = LINES, *maps: type, run: str = "run") 
     (tmp_path / "a.txt").write_text(text)
     split = Split((InputFile("a.txt", str(tmp_path / "a.txt")),))
     part = run_part(
-        PartSpec(tmp_path / run, "docs", "key", "a.txt", steps(Lines, *maps), seed=1, split=split, source="web")
+        PartSpec(
+            tmp_path / run,
+            "docs",
+            "key",
+            "a.txt",
+            steps(Lines, *maps),
+            seed=1,
+            split=split,
+            source="web",
+            stop=tmp_path / run / "stop",
+        )
     )
     return part, tmp_path / run / "artifacts" / "docs" / part.folder
 
@@ -205,7 +215,7 @@ def test_a_task_of_a_stopped_run_ends_between_batches_and_leaves_nothing(
     assert not [p for p in (tmp_path / "run/artifacts").rglob("*") if p.is_file()]
     with pytest.raises(Stopped):  # nor does another one start
         read_part(tmp_path, LINES, Long)
-    StopSign(tmp_path / "run").take_down()
+    StopSign(tmp_path / "run/stop").take_down()
     part, _ = read_part(tmp_path, LINES, Long)
     assert part.ledger.last()["web"].kept == 3
 
@@ -214,7 +224,14 @@ def test_a_global_task_of_a_stopped_run_ends_at_its_next_step(tmp_path: Path, mo
     monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.0)
     upstream = artifact_of(tmp_path / "upstream", "docs", [texts({"a": "b"})])
     spec = PartSpec(
-        tmp_path / "run", "docs", "key", "all", steps(StopsItself), seed=1, artifacts={"documents": [upstream]}
+        tmp_path / "run",
+        "docs",
+        "key",
+        "all",
+        steps(StopsItself),
+        seed=1,
+        artifacts={"documents": [upstream]},
+        stop=tmp_path / "run/stop",
     )
     with pytest.raises(Stopped):
         run_part(spec)

@@ -29,7 +29,8 @@ class _KeepTop(Filter[C]):
         score = next(rule.measure for rule in self.rules if rule.option == "top_share")
         self._cutoffs = Cutoffs.read(context.side["cutoffs"] / CUTOFFS_FILE, self.config)
         if self._cutoffs is None:
-            assert self.config.top_share is not None
+            if self.config.top_share is None:
+                return
             config = CutoffsConfig(top_share=self.config.top_share, per=self.config.per, score=score)
             self._cutoffs = Cutoffs(config.per, cutoffs_of(documents, config))
 
@@ -41,6 +42,13 @@ class _KeepTop(Filter[C]):
         if rule.option != "top_share" or self._cutoffs is None:
             return super().limit(rule, measured)
         return self._cutoffs.of(measured)
+
+    def threshold_of(self, rule: Rule) -> str:
+        """A share is no score."""
+        share = self.config.top_share
+        if rule.option != "top_share" or share is None:
+            return super().threshold_of(rule)
+        return f"{rule.named()} is not in the best share of {share} (top_share)"
 
     def evidence(self, rule: Rule, row: Mapping[str, Any], limit: Any) -> str:
         """With more digits than elsewhere: cutoffs lie where documents are dense."""

@@ -345,6 +345,16 @@ class UrlFilter(Filter[UrlFilterConfig]):
         spared = frozenset(self.config.record_only)
         return tuple(names for names in recorded if not spared.issuperset(names.split(LIST_SEPARATOR)))
 
+    def is_off(self, rule: Rule) -> bool:
+        """Without record_only every list drops."""
+        return rule.drops != "in" and super().is_off(rule)
+
+    def threshold_of(self, rule: Rule) -> str:
+        """For lists, which of them only record."""
+        if rule.drops != "in":
+            return super().threshold_of(rule)
+        return f"on a list, except {', '.join(self.config.record_only) or 'none'} (record_only)"
+
     def evidence(self, rule: Rule, row: Mapping[str, Any], limit: Any) -> str:
         """The lists and their entry, or the words."""
         if rule.drops != "in":
