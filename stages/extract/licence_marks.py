@@ -40,12 +40,14 @@ _URL = re.compile(
     r"(?:\\?/(\d\.\d))?(?:\\?/([a-z]{2,3}|scotland)(?![\w.-]))?",
     re.IGNORECASE,
 )
+_DASH = r"[\s_\-\u2010-\u2015]{0,3}"  # people write spaces and all kinds of dashes
+_GAP = r"[\s_,/+\-\u2010-\u2015]{0,4}"
+_CONDITION = rf"{_GAP}(?:NC|ND|SA|non{_DASH}commercial|no{_DASH}deriv[a-z]{{0,10}}(?:{_DASH}works)?|share{_DASH}alike)"
 _SHORT_NAME = re.compile(
-    r"\bCC[ _-]{0,3}(?:(0|zero)|BY((?:[ _-]{0,3}(?:NC|ND|SA))*))(?![a-z])(?:[ _-]{0,3}v?(\d\.\d))?", re.IGNORECASE
+    rf"\bCC{_DASH}(?:(0|zero)|BY((?:{_CONDITION})*))(?![a-z])(?:{_DASH}v?(\d\.\d))?", re.IGNORECASE
 )
 _LONG_NAME = re.compile(
-    r"\bcreative[ -]commons[ :,(-]{1,3}attribution"
-    r"((?:[ -]{1,3}(?:non-?commercial|no-?deriv\w{0,10}|share-?alike))*)\b(?:[^\d\n]{0,20}(\d\.\d))?",
+    rf"\bcreative{_DASH}commons[ :,(-]{{1,3}}attribution((?:{_CONDITION})*)\b(?:[^\d\n]{{0,20}}(\d\.\d))?",
     re.IGNORECASE,
 )
 _PUBLIC_DOMAIN = {"zero": "CC0", "mark": "CC-PDM", "publicdomain": "CC-PDDC", "certification": "CC-PDDC"}
@@ -68,7 +70,7 @@ def creative_commons(text: str) -> str | None:
 
 def _path(conditions: str) -> str:
     """Name in a licence's address for the conditions beside attribution as they are written in its name."""
-    written = re.sub("[ _-]", "", conditions.lower())
+    written = re.sub(r"[\W_]", "", conditions.lower())
     forms = (("nc", "noncommercial"), ("nd", "noderiv"), ("sa", "sharealike"))
     return "-".join(["by", *(short for short, long in forms if short in written or long in written)])
 

@@ -30,6 +30,8 @@ _DATE = (
 )
 _ISO_DATE = re.compile(r"(?:19|20)\d\d[-/](?:0[1-9]|1[0-2])[-/](?:0[1-9]|[12]\d|3[01])(?!\d)")
 
+_OPT_OUT = re.compile(r"(?i)[a-z, -]*\bno(?:image)?(?:ai|ml)\b[a-z, -]*")  # said to any robot, by whatever name
+
 Attributes = Callable[[str], str | None]
 """Value of an element's attribute by its name."""
 
@@ -47,7 +49,11 @@ def page_facts(
         url: where the page came from, for relative addresses.
     """
     values = meta_values(metas)
-    robots = [value if name == "robots" else f"{name}: {value}" for name, value in values.items() if name in ROBOTS]
+    robots = [
+        value if name == "robots" else f"{name}: {value}"
+        for name, value in values.items()
+        if name in ROBOTS or _OPT_OUT.fullmatch(value)
+    ]
     rights = [value for name, value in values.items() if _RIGHTS.search(name)]
     language = html("lang") or html("xml:lang") or values.get("content-language") or values.get("og:locale")
     return Facts(

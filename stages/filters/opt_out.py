@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -158,7 +159,8 @@ class OptOut(Filter[OptOutConfig]):
         return None, ""
 
 
-_WITH_VALUE = frozenset({"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"})
+_WITH_VALUE = frozenset({"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after", "revisit-after"})
+_ROBOT = re.compile(r"[\w.*-]+")  # "25 jun 2025 15:00" is no robot but the rest of a date
 _KINDS = {"noai": "noai", "noml": "noai", "noimageai": "noimageai", "noindex": "noindex", "none": "noindex"}
 
 
@@ -177,13 +179,14 @@ def directives(text: str, agents: tuple[str, ...]) -> frozenset[str]:
         robot = ""
         for directive in header.split(","):
             name, colon, rest = directive.partition(":")
-            if colon and name.strip() not in _WITH_VALUE:
+            if colon and name.strip() not in _WITH_VALUE and _ROBOT.fullmatch(name.strip()):
                 robot, name = name.strip(), rest
-            kind = _KINDS.get(name.strip())
-            if kind and robot in ("", "robots", "*"):
-                kinds.add(kind)
-            elif kind and robot in known:
-                kinds.add("noai" if kind == "noindex" else kind)
+            for word in name.split():  # commas are sometimes left out
+                kind = _KINDS.get(word)
+                if kind and robot in ("", "robots", "*"):
+                    kinds.add(kind)
+                elif kind and robot in known:
+                    kinds.add("noai" if kind == "noindex" else kind)
     return frozenset(kinds)
 
 

@@ -159,7 +159,7 @@ def _rule(pattern: str, is_allowed: bool) -> PathRule | None:
 
 def _token(value: str) -> str:
     """The product token of a user-agent line, in lower case: "GPTBot/1.0" means GPTBot."""
-    if value.startswith("*"):
+    if value[:1] == "*" and not value[1:2].strip():
         return "*"
     match = _TOKEN.match(value)
     return match[0].lower() if match else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import InputError
+from stages.filters.urls.addresses import canonical_host
 from stages.intake.content import SUFFIXES as PACKED
 from stages.intake.content import content_of
 from stages.intake.http import HttpError, TooLargeError, decoded_body, parsed
@@ -46,7 +47,7 @@ def site_files(path: Path, address: str) -> Iterator[tuple[str, bytes]]:
                 yield from _in_table(file)
             elif match := _OF_ONE_SITE.fullmatch(file.name):
                 with content_of(open(file, "rb")) as content:
-                    yield match[1].lower(), content.read(MAX_BYTES)
+                    yield _stated_host(match[1], str(file)), content.read(MAX_BYTES)
             else:
                 raise InputError(
                     f"{file}: call it HOST.txt or HOST.json, .jsonl (host, text) or .warc.gz, or remove it"
@@ -62,21 +63,35 @@ def digest_of(path: Path) -> str:
         InputError: there is none.
     """
     digest = hashlib.sha256()
+    top = path if path.is_dir() else path.parent
     for file in _files(path):
         with open(file, "rb") as opened:
             content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(path.parent).as_posix()} {content}\n".encode())
+        digest.update(f"{file.relative_to(top).as_posix()} {content}\n".encode())
     return digest.hexdigest()
 
 
 def host_of(url: str) -> str:
-    """Host of a URL in lower case, with the port if it is an unusual one; "" for what is no URL."""
+    """Host of a URL as ``canonical_host`` spells it, with the port if it is an unusual one; "" for what is no URL."""
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port
+        host, port = canonical_host(parts.hostname or ""), parts.port
     except ValueError:
         return ""
     return host if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f"{host}:{port}"
+
+
+def _stated_host(stated: str, place: str) -> str:
+    """A host as ``host_of`` gives that of its URLs: one in another spelling would never be found, and forbid nothing.
+
+    Raises:
+        InputError: it is none.
+    """
+    url = f"//{stated.strip()}"
+    host = host_of(url).removesuffix(":80").removesuffix(":443")
+    if not host or urlsplit(url).path:
+        raise InputError(f"{place}: {stated!r} is no host such as example.com; write it without https:// and path")
+    return host
 
 
 def _files(path: Path) -> list[Path]:
@@ -101,7 +116,7 @@ def _in_table(file: Path) -> Iterator[tuple[str, bytes]]:
             host, text = fields.get("host"), fields.get("text")
             if not isinstance(host, str) or not isinstance(text, str):
                 raise InputError(f"{place}: the fields host and text must be there, as text")
-            yield host.strip().lower(), text.encode()
+            yield _stated_host(host, place), text.encode()
 
 
 def _in_archive(file: Path, address: str) -> Iterator[tuple[str, bytes]]:

@@ -6,8 +6,8 @@ hashes (61 bits), and most n-grams are not looked at, because they cannot occur 
 - an n-gram (words in order) occurs twice only where both (n-1)-grams in it do;
 - the duplicate n-grams are compared without the spaces between words, so ``a nother`` equals ``an other`` and the
   words themselves need not occur twice. But the bytes from the first word on must: of two equal n-grams of 5 or more
-  words, either both start with the same 16 bytes, or the first five words of both are shorter than 16 bytes and start
-  with the same 8, or the first five words of both are shorter than 8.
+  words, either both start with the same 16 bytes; or both are shorter than 16, so the first five words of each are,
+  and both start with the same 8; or both are shorter than 8, so the first five words of each are.
 """
 
 from __future__ import annotations
@@ -207,9 +207,7 @@ def _mark(
         length = at[w + _FIVE] - at[w]
         if length >= WINDOW:
             continue
-        if length < 8:
-            marked[w] = True
-            continue
+        marked[w] |= length < 8  # but others may be equal to an n-gram from here on, so it is looked up all the same
         slot = np.uint64(spread(low[w] * _MIX, bits))
         while slots[slot]:
             other = np.uint64(slots[slot] - 1)

@@ -113,7 +113,7 @@ HEAD = """<html lang="de_AT"><head><title>Rivers – Site</title>
 <link rel="stylesheet" href="/s.css"><link rel="Canonical" href="/rivers?page=1">
 <meta property="og:title" content="Rivers of the county"><meta name="author" content="Ann  Smith">
 <meta property="article:published_time" content="2021-05-04T10:00:00Z">
-<meta name="GoogleBot" content="nosnippet"><meta name="robots" content="noindex, NoAI">
+<meta name="GoogleBot" content="nosnippet"><meta name="robots" content="noindex, NoAI"><meta name="MyBot" content="noai">
 <meta name="GPTBot" content="none">
 <meta name="TDM-Reservation" content=" 1 "><meta name="tdm-policy" content="https://example.org/tdm.json">
 <meta name="DC.rights" content="(c) Ann Smith"><meta name="DC.rights" content="CC BY-SA 4.0"></head>"""
@@ -129,7 +129,7 @@ def test_what_a_page_says_about_itself_is_measured_by_every_engine(engine):
     assert facts.declared_language == "de-at"
     assert facts.canonical_url == "https://example.org/rivers?page=1"
     assert facts.links == 1
-    assert facts.robots == "googlebot: nosnippet; noindex, noai; gptbot: none"
+    assert facts.robots == "googlebot: nosnippet; noindex, noai; mybot: noai; gptbot: none"
     assert (facts.tdm_reservation, facts.tdm_policy) == ("1", "https://example.org/tdm.json")
     assert facts.rights == "(c) Ann Smith; CC BY-SA 4.0"
     assert (facts.licence, facts.licence_from) == ("CC-BY-SA-4.0", "meta")

@@ -65,6 +65,9 @@ def verdict(batch: pa.Table, **options: Any) -> tuple[str, str] | None:
         ("googlebot: noindex; noai", {"noai"}),
         ("googlebot: nofollow, gptbot: noindex", {"noai"}),
         ("unavailable_after: 25 Jun 2030 15:00:00 PST, noai", {"noai"}),
+        ("unavailable_after: Tue, 25 Jun 2030 15:00:00 PST, noai", {"noai"}),
+        ("noai noimageai", {"noai", "noimageai"}),
+        ("revisit-after: 7 days, noai", {"noai"}),
         ("max-snippet: -1, noindex", {"noindex"}),
         ("", set()),
         (";,: ,;", set()),
@@ -201,6 +204,19 @@ def test_one_of_several_files_of_a_host_is_enough(tmp_path):
     assert verdict(page(), robots_txt=write_lines(tmp_path / "r.jsonl", rows)) is not None
 
 
+@pytest.mark.parametrize("host", ["B\u00fccher.example", "xn--bcher-kva.example.", "xn--bcher-kva.example:443"])
+@pytest.mark.parametrize("url", ["https://b\u00fccher.example/a/", "http://xn--bcher-kva.example/a/"])
+def test_a_host_is_known_in_any_spelling(tmp_path, host, url):
+    path = write_lines(tmp_path / "r.jsonl", [{"host": host, "text": ROBOTS}])
+    assert verdict(page(url), robots_txt=path) is not None
+
+
+def test_a_host_that_is_none_ends_the_run(tmp_path):
+    path = write_lines(tmp_path / "r.jsonl", [{"host": "https://a.example/", "text": ROBOTS}])
+    with pytest.raises(InputError, match=r"r.jsonl: line 1: 'https://a.example/' is no host"):
+        decided(page(), robots_txt=path)
+
+
 def test_files_that_cannot_be_read_whole_end_the_run(tmp_path):
     """What is missing would pass for consent."""
     with pytest.raises(InputError, match="no folder with files"):
@@ -226,6 +242,8 @@ def test_the_files_content_is_part_of_the_identity_and_their_place_is_not(tmp_pa
         return OptOutConfig(robots_txt=tmp_path / name / "robots").identity()
 
     assert identity("one", ROBOTS) == identity("two", ROBOTS)
+    moved = (tmp_path / "one" / "robots").rename(tmp_path / "moved")
+    assert OptOutConfig(robots_txt=moved).identity() == identity("five", ROBOTS)
     assert identity("three", "") != identity("four", ROBOTS)
 
 

@@ -53,6 +53,11 @@ def test_equal_characters_are_a_duplicate_though_the_words_differ():
     assert row["dup_5_gram"] == len("anotherdayishere") / len(text)
 
 
+def test_short_n_grams_are_equal_whatever_words_they_are_made_of():
+    """Of "1 2 3 4 5 6789" the first five words have 5 bytes, of "12 34 56 7 8 9" they have 8."""
+    assert_as_reference(["1 2 3 4 5 6789 and 12 34 56 7 8 9 or", "12 34 56 7 8 9 and 1 2 3 4 5 6789 or"])
+
+
 @pytest.mark.parametrize("size", [7, 8, 9, 15, 16, 17, 40])
 def test_words_of_any_length_are_compared_whole(size):
     """The windows by which n-grams are found are 16 bytes, read 8 at a time."""
