@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 CHARACTERS_A_TOKEN = 16  # a long text is cut at so many times max_tokens before it is tokenized, if that suffices
 NO_LIMIT = 1 << 20  # tokenizers without a limit of their own say 1e30
@@ -156,7 +157,7 @@ def _start(text: str, characters: int) -> str:
 def _tokenizer(model: str, revision: str | None) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ClassifierError(f"the tokenizer of {model} cannot be loaded: {error}") from error
     if not tokenizer.is_fast:
         raise ClassifierError(f"the tokenizer of {model} has no tokenizer.json")
@@ -174,7 +175,7 @@ def _model(model: str, revision: str | None, dtype: torch.dtype) -> Any:
         loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
             model, revision=revision, dtype=dtype, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ClassifierError(f"{model} cannot be loaded as a sequence classifier: {error}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise ClassifierError(f"{model} is no trained sequence classifier: it lacks the weights {', '.join(missing)}")

@@ -121,7 +121,7 @@ def _rows_of_parquet(path: Path) -> Iterator[tuple[int, Row]]:
                 for values in batch.to_pylist():
                     yield number, values
                     number += 1
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:
         raise InputError(f"{path}: row {number}: {error}: evaluation sets must be read whole") from error
 
 

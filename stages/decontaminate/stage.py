@@ -130,6 +130,7 @@ class Decontaminate(_Searching[DecontaminateConfig]):
     """Drop documents that share passages with evaluation sets."""
 
     name = "decontaminate"
+    version = 2
     config_type = DecontaminateConfig
     measures: ClassVar[Mapping[str, pa.DataType]] = {
         "decontaminate.longest_match": pa.int32(),
@@ -185,6 +186,7 @@ class DecontaminateCut(_Searching[DecontaminateCutConfig]):
     """Cut passages of evaluation sets out of documents."""
 
     name = "decontaminate_cut"
+    version = 2
     config_type = DecontaminateCutConfig
     measures: ClassVar[Mapping[str, pa.DataType]] = {
         "decontaminate_cut.cuts": pa.int32(),

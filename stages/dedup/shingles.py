@@ -12,10 +12,13 @@ import regex
 _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}ー"
 WORD = regex.compile(rf"(?V1)[{_SPACELESS}]|[\w--[{_SPACELESS}]]+")
 
+UNSEEN = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
+"""Soft hyphens, joiners and marks of direction: they stand inside words and are not seen (Unicode: NFKC_Casefold)."""
+
 
 def words(text: str) -> list[str]:
-    """Case-folded words (NFKC) without punctuation and whitespace."""
-    found: list[str] = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """Case-folded words (NFKC) without punctuation, whitespace and what is not seen."""
+    found: list[str] = WORD.findall(UNSEEN.sub("", unicodedata.normalize("NFKC", text).casefold()))
     return found
 
 

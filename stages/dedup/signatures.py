@@ -28,7 +28,7 @@ class Signatures(Map[SignaturesConfig]):
     """Hash each document for dedup; the text is left out."""
 
     name = "dedup_signatures"
-    version = 3
+    version = 4
     config_type = SignaturesConfig
     provides = ("dedup.content_hash", "dedup.bands")
     commits_output: ClassVar[bool] = True

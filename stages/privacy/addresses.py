@@ -56,14 +56,27 @@ def email(text: str, at: int, strict: bool, after: int = 0) -> Extent | None:
     start = _LOCAL_START[strict].search(text, at - local.end(), at)
     if start is None:
         return None
+    end = domain.end()
     if strict:
-        host = domain.group().lower()
-        if RESERVED_DOMAIN.search(host) or host.rpartition(".")[2] not in top_level_domains():
+        host = _existing(domain.group())
+        if host is None or RESERVED_DOMAIN.search(host.lower()):
             return None
+        end = at + 1 + len(host)
         before = text[max(0, start.start() - MAX_LOCAL) : at]
         if text[start.start() : at] in ("git", "hg", "svn") or _PASSWORD.search(before):
             return None
-    return start.start(), domain.end()
+    return start.start(), end
+
+
+_GLUED = re.compile(r"(?<=\.)([a-z]{2,})(?=[A-Z-]|\.[A-Z])")
+
+
+def _existing(domain: str) -> str | None:
+    """The domain to the end of its top-level domain: pages run it into what follows (b.comPhone, b.com-Tel)."""
+    if domain.rpartition(".")[2].lower() in top_level_domains():
+        return domain
+    ends = (glued.end() for glued in _GLUED.finditer(domain) if glued.group() in top_level_domains())
+    return next((domain[:end] for end in ends), None)
 
 
 @cache

@@ -33,6 +33,7 @@ REGIONS_OF_LANGUAGE = {
     "el": ("GR",), "tr": ("TR",), "ar": ("EG", "SA"), "he": ("IL",), "fa": ("IR",), "hi": ("IN",), "zh": ("CN", "TW"),
     "ja": ("JP",), "ko": ("KR",), "vi": ("VN",), "id": ("ID",), "th": ("TH",), "hr": ("HR",), "sr": ("RS",),
 }  # fmt: skip
+ALL_REGIONS = tuple(dict.fromkeys(region for regions in REGIONS_OF_LANGUAGE.values() for region in regions))
 _COUNTRY_DOMAIN = re.compile(r"^(?:[a-z]+:)?//[^/?#]*\.([a-z]{2})(?::[0-9]+)?(?:[/?#]|$)")
 
 

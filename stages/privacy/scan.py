@@ -43,7 +43,7 @@ REFERENCE: dict[Kind, re.Pattern[str]] = {
     Kind.DOTTED: re.compile(r"[0-9]+(?:\.[0-9]+){3,}"),
     Kind.COLONS: re.compile(r"[0-9A-Fa-f:]{6,}"),
     Kind.NUMBER: re.compile(r"[0-9](?:[ .()/\u00a0\u2010-\u2015-]{0,3}[0-9]){6,}"),
-    Kind.ACCOUNT: re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?= ?[A-Z0-9])"),
+    Kind.ACCOUNT: re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?=[ \u00a0]?[A-Z0-9])"),
     Kind.TOKEN: re.compile(r"[A-Za-z0-9_+/-]{16,}"),
     Kind.KEY_BLOCK: re.compile("-----BEGIN "),
 }
@@ -253,6 +253,8 @@ def _starts_account(text: Any, i: int, begin: int, end: int) -> bool:
     after = i + 4
     if text[after] == 32:  # space
         after += 1
+    elif text[after] == 0xC2 and after + 1 < end and text[after + 1] == 0xA0:  # U+00A0
+        after += 2
     if after >= end:
         return False
     goes_on: bool = _CLASSES[text[after]] & (_DIGIT | _UPPER) != 0

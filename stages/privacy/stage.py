@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from pipeline.filter import Filter
 from pipeline.stage import EXCERPT_CHARACTERS, Context, StageConfig, with_columns
 from stages.privacy.addresses import top_level_domains
 from stages.privacy.masking import TYPES, Detector, PrivateType, Span, composed, masked
-from stages.privacy.phones import usual_regions
+from stages.privacy.phones import ALL_REGIONS, usual_regions
 
 COUNTS: Mapping[PrivateType, str] = {
     "email": "privacy.emails",
@@ -132,12 +133,16 @@ class Privacy(Filter[PrivacyConfig]):
         return {name: pa.array(values, pa.int32()) for name, values in counts.items()}
 
     def redacted(self, excerpt: str, language: str | None = None, url: str | None = None) -> str:
-        """The start of a text as it may be shown: masked, without a last word that was cut and may be half a secret."""
-        if len(excerpt) >= EXCERPT_CHARACTERS:
-            excerpt = excerpt[: max(excerpt.rfind(" "), excerpt.rfind("\n")) + 1]
+        """The start of a text as it may be shown: masked, without an end that may be half of something private.
+
+        Where neither language nor domain is known yet, numbers of all regions are masked.
+        """
+        usual = usual_regions(language, url) or ALL_REGIONS
+        regions = [region for name in self.config.regions for region in (usual if name == AUTO else (name,))]
         texts = pa.array([excerpt], pa.large_string())
-        told = pa.table({"language": pa.array([language], pa.string()), "url": pa.array([url], pa.string())})
-        return self._masked(texts, told).get(0, (excerpt, []))[0]
+        found = masked(texts, self._detector, self.config.placeholders, lambda row: regions)
+        shown = found[0][0] if found else excerpt
+        return _without_cut_end(shown) if len(excerpt) >= EXCERPT_CHARACTERS else shown
 
     def _masked(self, texts: pa.Array, batch: pa.Table) -> dict[int, tuple[str, list[Span]]]:
         languages = batch["language"] if "language" in batch.column_names else None
@@ -150,6 +155,14 @@ class Privacy(Filter[PrivacyConfig]):
             return *(region for region in self.config.regions if region != AUTO), *usual
 
         return masked(texts, self._detector, self.config.placeholders, regions)
+
+
+def _without_cut_end(excerpt: str) -> str:
+    """Without the last word, which was cut, and the words with digits before it: groups of a number, most likely."""
+    words = re.split(r"(\s+)", excerpt)[:-1]
+    while words and (not words[-1].strip() or any(character.isdigit() for character in words[-1])):
+        words.pop()
+    return "".join(words)
 
 
 def _stored(spans: Mapping[int, Sequence[Span]], rows: int) -> pa.Array:

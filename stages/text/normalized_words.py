@@ -16,7 +16,7 @@ import pyarrow as pa
 import regex
 from numpy.typing import NDArray
 
-from stages.dedup.shingles import WORD
+from stages.dedup.shingles import UNSEEN, WORD
 from stages.kernel import kernel
 
 # What the table of characters holds for each: 0 for one that ends a word, else the case-folded character, with these.
@@ -115,9 +115,9 @@ def characters() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
     joining = set("\uff9e\uff9f") | set(regex.findall(rf"[{_HANGUL_PARTS}]", "".join(map(chr, range(0x1100, 0xFFDD)))))
     # all planes with assigned characters; surrogates and private use end words
-    for code in chain(range(0xD800), range(0xF900, 0x40000), range(0xE0000, 0xE01F0)):
+    for code in chain(range(0xD800), range(0xF900, 0x40000), range(0xE0000, 0xE1000)):
         character = chr(code)
-        folded = unicodedata.normalize("NFKC", character).casefold()
+        folded = UNSEEN.sub("", unicodedata.normalize("NFKC", character).casefold())
         if len(folded) == 1:
             table[code] = kind(folded)
         else:

@@ -140,3 +140,11 @@ def test_a_gpu_that_is_not_there_is_an_error(save: Save) -> None:
 def test_a_gpu_gives_the_scores_of_the_cpu(save: Save) -> None:
     folder = save(num_labels=1)
     assert scores(folder, READABLE, device="cuda") == pytest.approx(scores(folder, READABLE, device="cpu"), abs=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_weights_that_cannot_be_read_are_refused_with_the_model_named(tmp_path: Path, content: bytes) -> None:
+    folder = save_classifier(tmp_path / "model", num_labels=1)
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ClassifierError, match="model cannot be loaded"):
+        SequenceClassifier(str(folder), max_tokens=16)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from stages.filters.quality.fasttext_process import GOOD
+from stages.text.fasttext_model import read_model
 
 FASTTEXT_EPSILON = 1e-5  # fastText adds it before it takes the logarithm of a probability
 
@@ -29,6 +30,7 @@ class Classifier:
             self._model = fasttext.load_model(str(path))
         except ValueError as error:
             raise StageError(f"quality: {path} is no fastText model: {error}") from error
+        read_model(path)  # fastText takes a file that was cut off for a whole one, and scores nonsense with it
         self._labels = self._model.get_labels()
         self._label = label
         if label not in self._labels:

@@ -98,7 +98,7 @@ class TrainQuality(Global[TrainQualityConfig]):
     """Train a fastText classifier of good against bad documents and measure it on held-out ones."""
 
     name = "quality_train"
-    version = 2
+    version = 3
     config_type = TrainQualityConfig
     produces = "classifier"
     accepts = ("documents",)
@@ -146,12 +146,14 @@ class TrainQuality(Global[TrainQualityConfig]):
                 for id_, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
                     if (order := _order(seed, id_)) in chosen and (words := self.config.words_of(text)):
                         found[order] = words
-        if len(found) < MIN_DOCUMENTS:
+        unique = {words: order for order, words in sorted(found.items(), reverse=True)}  # or held-out texts have copies
+        if len(unique) < MIN_DOCUMENTS:
             raise StageError(
-                f"quality_train: the {side} side ({', '.join(names)}) has {len(found)} documents with text; "
+                f"quality_train: the {side} side ({', '.join(names)}) has {len(unique)} different documents with text; "
                 f"at least {MIN_DOCUMENTS} are needed: name more artifacts"
             )
-        return [Example(order, side == "positive", words) for order, words in sorted(found.items())]
+        in_order = sorted((order, words) for words, order in unique.items())
+        return [Example(order, side == "positive", words) for order, words in in_order]
 
     def _best_settings(
         self, training: Sequence[Example], context: Context, seed: str

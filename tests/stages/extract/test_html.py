@@ -113,7 +113,8 @@ HEAD = """<html lang="de_AT"><head><title>Rivers – Site</title>
 <link rel="stylesheet" href="/s.css"><link rel="Canonical" href="/rivers?page=1">
 <meta property="og:title" content="Rivers of the county"><meta name="author" content="Ann  Smith">
 <meta property="article:published_time" content="2021-05-04T10:00:00Z">
-<meta name="GoogleBot" content="nosnippet"><meta name="robots" content="noindex, NoAI"><meta name="MyBot" content="noai">
+<meta name="GoogleBot" content="nosnippet"><meta name="robots" content="noindex, NoAI">
+<meta name="MyBot" content="noai">
 <meta name="GPTBot" content="none">
 <meta name="TDM-Reservation" content=" 1 "><meta name="tdm-policy" content="https://example.org/tdm.json">
 <meta name="DC.rights" content="(c) Ann Smith"><meta name="DC.rights" content="CC BY-SA 4.0"></head>"""

@@ -231,3 +231,25 @@ def test_time_grows_with_the_length_of_one_line(unit: str) -> None:
 
     seconds(1000)
     assert seconds(800_000) < 40 * max(seconds(100_000), 0.03)  # linear: 8; quadratic: 64
+
+
+@pytest.mark.parametrize("number", ["DE89 3704 0044 0532 0130 00", "4111 1111 1111 1111", "+49 561 9804 848"])
+@pytest.mark.parametrize("characters_cut", range(0, 20, 3))
+def test_no_group_of_a_number_is_left_at_the_end_of_a_cut_excerpt(number: str, characters_cut: int) -> None:
+    text = "x" * (EXCERPT_CHARACTERS - len(number) + characters_cut - 5) + " and " + number
+    shown = STAGE.redacted(text[:EXCERPT_CHARACTERS])
+    assert not any(character.isdigit() for character in shown)
+
+
+@pytest.mark.parametrize("number", ["415-555-2671", "04131 12207"])
+def test_an_excerpt_hides_national_numbers_whatever_its_language(number: str) -> None:
+    assert STAGE.redacted(f"call {number}") == "call <PHONE>"
+
+
+@pytest.mark.parametrize("behind", ["Phone: 1", "-Thanks", ".Please write"])
+def test_an_address_that_runs_into_the_next_word_is_masked(behind: str) -> None:
+    assert masked(f"mail ann@firma.com{behind}") == f"mail <EMAIL>{behind}"
+
+
+def test_an_account_in_groups_that_no_line_breaks_is_masked() -> None:
+    assert masked("DE89 3704 0044 0532 0130 00".replace(" ", "\u00a0")) == "<IBAN>"

@@ -86,3 +86,8 @@ def test_real_texts_in_all_languages_have_the_same_words(name, shared_data) -> N
     assert len({text for text in texts if not text.isascii()}) > 30
     for text in texts:
         assert [found for found, _, _ in scanned(text)] == [hash_of(word) for word in words(text)]
+
+
+@pytest.mark.parametrize("unseen", ["\u00ad", "\u200b", "\u200d", "\u2060", "\ufeff", "\ufe0f"])
+def test_what_is_not_seen_parts_no_word(unseen: str) -> None:
+    assert words(f"cu{unseen}rious{unseen} {unseen}fox") == ["curious", "fox"]

@@ -163,3 +163,9 @@ def test_a_trained_model_needs_no_training(tmp_path: Path, classifier: Path) -> 
 def test_a_model_is_either_trained_or_given(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         QualityConfig.model_validate(options)
+
+
+def test_stored_scores_answer_for_no_share_at_all(tmp_path: Path, sides: Sides) -> None:
+    run_here(tmp_path, recipe(tmp_path, sides, mixed(20), top_share=0.5))
+    selection = rethreshold(tmp_path / "run", "kept", ["quality_keep.top_share=null"])
+    assert selection.after["web", "kept", "", ""] == 20

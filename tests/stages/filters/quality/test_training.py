@@ -1,5 +1,6 @@
 """Training a classifier: what it learns from, what it reports, and that equal inputs give equal bytes."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,19 @@ def test_the_calibration_compares_scores_with_what_was_good_in_ten_bins() -> Non
         {"documents": 4, "score": pytest.approx(0.25), "good": 0.25},
         {"documents": 2, "score": pytest.approx(0.95), "good": 1.0},
     ]
+
+
+def test_copies_of_a_held_out_document_are_not_trained_on(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    texts = [" ".join("".join(draw.choices("abcdefghij", k=5)) for _ in range(40)) for _ in range(200)]
+    good, bad = side(tmp_path, "good", texts[:100] * 5), side(tmp_path, "bad", texts[100:] * 5)
+    _, summary = trained(tmp_path / "made", good, bad, buckets=20_000, dimension=16, epochs=25)
+    assert summary["documents"]["positive"] == {"training": 90, "held_out": 10}
+    assert summary["auc"] < 0.9  # the sides do not differ
+
+
+def test_a_model_that_was_cut_off_is_refused(classifier: Path, tmp_path: Path) -> None:
+    whole = (classifier / MODEL_FILE).read_bytes()
+    (tmp_path / "part.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StageError, match=r"part\.bin.*cut off"):
+        Classifier(tmp_path / "part.bin")
