@@ -1,8 +1,9 @@
 """Parquet -> language -> filters -> Parquet -> MinHash -> Parquet: Sluice's own tasks against datatrove's executor.
 
-    python -m tests.benchmarks.text_pipeline [--documents N] [--reference N]
+    python -m tests.benchmarks.text_pipeline [--documents N] [--reference N] [--english]
 
-Documents are real ones of ../shared/data/text, distinct, in an order drawn by a hash of their ids. Both sides read and
+Documents are real ones of ../shared/data/text, distinct, in an order drawn by a hash of their ids; a quarter of them are
+Chinese, German, French or Dutch, unless --english leaves these files out. Both sides read and
 write Parquet in one process and are timed in CPU seconds of that process: language (keep English, 0.65), Gopher
 repetition, Gopher quality, C4 (lines without a terminal mark stay, as FineWeb has it), FineWeb's rules, MinHash
 signatures (word 5-grams, 14 bands of 8). Sluice measures every document with every filter, datatrove stops at the first
@@ -33,11 +34,13 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 PART_DOCUMENTS = 2000
 
 
-def write_corpus(folder: Path, first: int, last: int) -> list[Path]:
+def write_corpus(folder: Path, first: int, last: int, english_only: bool) -> list[Path]:
     """Parquet files of some of the documents, 2,000 each."""
     rows = [
         {"id": text.id, "text": text.text, "source": text.set}
-        for text in sorted(real_texts(DATA), key=lambda t: xxhash.xxh64_intdigest(t.id))[first:last]
+        for text in sorted(real_texts(DATA, english_only=english_only), key=lambda t: xxhash.xxh64_intdigest(t.id))[
+            first:last
+        ]
     ]
     paths = []
     folder.mkdir(parents=True)
@@ -146,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=12_000)
     parser.add_argument("--reference", type=int, default=2_000, help="documents that datatrove is given")
+    parser.add_argument("--english", action="store_true")
     parser.add_argument("--once", nargs="+", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -153,9 +157,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), options.documents
-        few = write_corpus(folder / "few", count, count + 20)
-        paths = write_corpus(folder / "corpus", 0, count)
-        reference = write_corpus(folder / "reference", 0, options.reference)
+        few = write_corpus(folder / "few", count, count + 20, options.english)
+        paths = write_corpus(folder / "corpus", 0, count, options.english)
+        reference = write_corpus(folder / "reference", 0, options.reference, options.english)
         text_bytes = sum(pq.read_table(path, columns=["text"]).nbytes for path in paths)
         print(f"{count} documents, {text_bytes / count:.0f} bytes of text each")
         corpora = [few[0].parent, paths[0].parent, paths[0].parent]
