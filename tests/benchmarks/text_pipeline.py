@@ -2,15 +2,14 @@
 
     python -m tests.benchmarks.text_pipeline [--documents N] [--reference N] [--english]
 
-Documents are real ones of ../shared/data/text, distinct, in an order drawn by a hash of their ids; a quarter of them are
-Chinese, German, French or Dutch, unless --english leaves these files out. Both sides read and
-write Parquet in one process and are timed in CPU seconds of that process: language (keep English, 0.65), Gopher
-repetition, Gopher quality, C4 (lines without a terminal mark stay, as FineWeb has it), FineWeb's rules, MinHash
-signatures (word 5-grams, 14 bands of 8). Sluice measures every document with every filter, datatrove stops at the first
-that drops it. "Start" is what a new process spends on the first 20 documents, loading kernels, tables and models,
-with "cold" also on compiling the kernels; "fresh" is its first pass over the documents, none of which it has seen,
-"warm" the second.
-The kept ids of both sides are compared on all documents that datatrove was given.
+Documents are real ones of ../shared/data/text, distinct, in an order drawn by a hash of their ids; a quarter of them
+are Chinese, German, French or Dutch, unless --english leaves these files out. Both sides read and write Parquet in one
+process and are timed in CPU seconds of that process: language (keep English, 0.65), Gopher repetition, Gopher quality,
+C4 (lines without a terminal mark stay, as FineWeb has it), FineWeb's rules, MinHash signatures (word 5-grams, 14 bands
+of 8). Sluice measures every document with every filter, datatrove stops at the first that drops it. "Start" is what a
+new process spends on the first 20 documents, loading kernels, tables and models, with "cold" also on compiling the
+kernels; "fresh" is its first pass over the documents, none of which it has seen, "warm" the second. The kept ids of
+both sides are compared on all documents that datatrove was given.
 """
 
 import argparse
@@ -36,12 +35,8 @@ PART_DOCUMENTS = 2000
 
 def write_corpus(folder: Path, first: int, last: int, english_only: bool) -> list[Path]:
     """Parquet files of some of the documents, 2,000 each."""
-    rows = [
-        {"id": text.id, "text": text.text, "source": text.set}
-        for text in sorted(real_texts(DATA, english_only=english_only), key=lambda t: xxhash.xxh64_intdigest(t.id))[
-            first:last
-        ]
-    ]
+    texts = sorted(real_texts(DATA, english_only=english_only), key=lambda text: xxhash.xxh64_intdigest(text.id))
+    rows = [{"id": text.id, "text": text.text, "source": text.set} for text in texts[first:last]]
     paths = []
     folder.mkdir(parents=True)
     for at in range(0, len(rows), PART_DOCUMENTS):
