@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -386,7 +386,7 @@ class RemovedWriter(PartWriter):
                 (
                     *(r.id, r.source, label, r.verdict, r.reason),
                     *(self._redacted(text, r) for text in (r.evidence, r.excerpt)),
-                    *(r.url, json.dumps(dict(r.scores))),
+                    *(r.url, orjson.dumps(dict(r.scores)).decode()),
                 )
                 for label, r in ended
             ]

@@ -7,7 +7,7 @@ are Chinese, German, French or Dutch, unless --english leaves these files out. B
 process and are timed in CPU seconds of that process: language (keep English, 0.65), Gopher repetition, Gopher quality,
 C4 (lines without a terminal mark stay, as FineWeb has it), FineWeb's rules, MinHash signatures (word 5-grams, 14 bands
 of 8). Sluice measures every document with every filter, datatrove stops at the first that drops it. "Start" is what a
-new process spends on the first 20 documents, loading kernels, tables and models, with "cold" also on compiling the
+new process spends on the first 200 documents, loading kernels, tables and models, with "cold" also on compiling the
 kernels; "fresh" is its first pass over the documents, none of which it has seen, "warm" the second. The kept ids of
 both sides are compared on all documents that datatrove was given.
 """
@@ -30,11 +30,11 @@ from pipeline.stage import documents
 from tests.real_texts import real_texts
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-PART_DOCUMENTS = 2000
+PART_DOCUMENTS = 6000
 
 
 def write_corpus(folder: Path, first: int, last: int, english_only: bool) -> list[Path]:
-    """Parquet files of some of the documents, 2,000 each."""
+    """Parquet files of some of the documents, 6,000 each: about a second of work."""
     texts = sorted(real_texts(DATA, english_only=english_only), key=lambda text: xxhash.xxh64_intdigest(text.id))
     rows = [{"id": text.id, "text": text.text, "source": text.set} for text in texts[first:last]]
     paths = []
@@ -152,7 +152,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), options.documents
-        few = write_corpus(folder / "few", count, count + 20, options.english)
+        few = write_corpus(folder / "few", count, count + 200, options.english)
         paths = write_corpus(folder / "corpus", 0, count, options.english)
         reference = write_corpus(folder / "reference", 0, options.reference, options.english)
         text_bytes = sum(pq.read_table(path, columns=["text"]).nbytes for path in paths)
