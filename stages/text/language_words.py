@@ -383,12 +383,14 @@ def find_rows(starts: Integer, vocabulary: Vocabulary, memory: Ngrams) -> None:
     hashes[:] = _FNV_BASIS
     for size in range(1, vocabulary.longest + 1):
         added, rows = characters[size - 1 :], found[size]
+        if size < vocabulary.shortest:
+            for i in range(starts):
+                hashes[i] = extended_hash(hashes[i], added[i])
+            continue
         for i in range(starts):
             hash_ = extended_hash(hashes[i], added[i])
             hashes[i] = hash_
             buckets[i] = np.uint32(remainder(hash_, divisor, inverse, shift))
-        if size < vocabulary.shortest:
-            continue
         if len(kept_bits) == 0:
             for i in range(starts):
                 rows[i] = words + np.int64(buckets[i])

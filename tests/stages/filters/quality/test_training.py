@@ -69,7 +69,7 @@ def test_the_larger_side_can_be_cut_to_the_smaller(tmp_path: Path, sides: Sides)
 
 def test_too_few_documents_are_refused_with_the_side_named(tmp_path: Path, sides: Sides) -> None:
     good, bad = side(tmp_path, "good", sides[0]), side(tmp_path, "bad", sides[1][:19] + [""] * 30)
-    with pytest.raises(StageError, match=r"negative side \(bad\) has 19 documents"):
+    with pytest.raises(StageError, match=r"negative side \(bad\) has 19 different documents"):
         trained(tmp_path / "run", good, bad)
 
 
