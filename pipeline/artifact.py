@@ -95,6 +95,41 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A phase of a shuffle all of whose tasks have committed their parts."""
+
+    name: str
+    folder: Path  # RUN/artifacts/<name>
+    parts: tuple[Part, ...]  # in the order of the tasks, and under their names
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the contents of all its parts."""
+        return digest_of([part.digest for part in self.parts])
+
+    def paths(self, name: str) -> tuple[Path, ...]:
+        """The file of this name of each part that has one, in order."""
+        return tuple(_paths(self.folder, self.parts, name))
+
+    def costs(self) -> dict[str, Any]:
+        """What is told of a phase whose parts are gone."""
+        return {
+            "phase": self.name,
+            "parts": len(self.parts),
+            "seconds": round(sum(part.seconds for part in self.parts), 3),
+            "cpu_seconds": round(sum(part.cpu_seconds for part in self.parts), 3),
+            "peak_memory_bytes": max(part.peak_memory_bytes for part in self.parts),
+            "size_bytes": sum(file.size_bytes for part in self.parts for file in part.files),
+        }
+
+
+def _paths(folder: Path, parts: Sequence[Part], name: str) -> Iterator[Path]:
+    for part in parts:
+        if any(f.path == name for f in part.files):
+            yield folder / part.folder / name
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A sealed artifact: an immutable list of parts under a fingerprint."""
 
@@ -106,6 +141,7 @@ class Artifact:
     inputs: Mapping[str, str]  # upstream artifact -> digest of its contents
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
+    phases: tuple[Mapping[str, Any], ...] = ()  # of a shuffle: what each cost
 
     @cached_property
     def digest(self) -> str:
@@ -124,8 +160,8 @@ class Artifact:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """What the global stage that wrote this artifact reports."""
-        return self.parts[0].summary
+        """What the global stage or shuffle that wrote this artifact reports."""
+        return self.parts[-1].summary
 
     @property
     def files_folder(self) -> Path:
@@ -134,9 +170,19 @@ class Artifact:
 
     def file_paths(self, name: str) -> Iterator[Path]:
         """The file called ``name`` of each part that has it, in part order."""
-        for part in self.parts:
-            if any(f.path == name for f in part.files):
-                yield self.folder / part.folder / name
+        return _paths(self.folder, self.parts, name)
+
+    def part_named(self, name: str) -> Part:
+        """The part of this name; of a shuffle, names are unique.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Part]:
+        return {part.name: part for part in self.parts}
 
     def tables(self, columns: Sequence[str] | None = None, rows: int = 1024) -> Iterator[pa.Table]:
         """The documents in part order, ``rows`` at a time."""
@@ -157,7 +203,31 @@ class Artifact:
             "inputs": dict(self.inputs),
             "parts": [part.to_json() for part in self.parts],
             "notes": list(self.notes),
+            "phases": [dict(phase) for phase in self.phases],
         }
+
+
+@dataclass(frozen=True)
+class DocumentPart:
+    """A part that holds documents."""
+
+    artifact: str
+    part: str  # its name, for people
+    name: str  # unique among all artifacts of a run: the artifact and the part's key
+    path: Path
+    digest: str
+    rows: int
+
+
+def document_parts(artifacts: Iterable[Artifact]) -> list[DocumentPart]:
+    """The parts of these artifacts that hold documents, in order."""
+    return [
+        DocumentPart(a.name, p.name, f"{a.name}/{p.key}", a.folder / p.folder / file.path, p.digest, file.rows or 0)
+        for a in artifacts
+        for p in a.parts
+        for file in p.files
+        if file.path == DOCUMENTS_FILE
+    ]
 
 
 def read_tables(path: Path, columns: Sequence[str] | None = None, rows: int = 1024) -> Iterator[pa.Table]:
@@ -253,6 +323,7 @@ class ArtifactFolder:
                 "steps": tuple(values["steps"]),
                 "parts": tuple(Part.from_json(p) for p in values["parts"]),
                 "notes": tuple(values["notes"]),
+                "phases": tuple(values.get("phases", ())),
             }
         )
 

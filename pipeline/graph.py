@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import RecipeError, SluiceError
 from pipeline.recipe import Location, Problems, Recipe
 from pipeline.registry import did_you_mean, stage_class
-from pipeline.stage import DOCUMENT_SCHEMA, Composite, Global, Map, Source, Split, Stage, StageConfig
+from pipeline.stage import DOCUMENT_SCHEMA, Composite, Global, Map, Shuffle, Source, Split, Stage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Node:
-    """What becomes one artifact: a source or maps run part by part, or one global stage."""
+    """What becomes one artifact: a source or maps run part by part, or one global stage or shuffle."""
 
     name: str
     steps: tuple[Step, ...]
@@ -36,7 +36,12 @@ class Node:
 
     @property
     def is_global(self) -> bool:
-        return isinstance(self.steps[0].stage, Global)
+        """Whether it sees its inputs whole: one that is a shuffle does so by many tasks."""
+        return isinstance(self.steps[0].stage, Global | Shuffle)
+
+    @property
+    def is_shuffle(self) -> bool:
+        return isinstance(self.steps[0].stage, Shuffle)
 
     @property
     def is_source(self) -> bool:
@@ -218,7 +223,7 @@ def _check_kinds(order: list[Node], nodes: Mapping[str, Node], problems: Problem
         stage = node.steps[0].stage
         if isinstance(stage, Source):
             continue
-        accepts = stage.accepts if isinstance(stage, Global) else ("documents",)
+        accepts = stage.accepts if isinstance(stage, Global | Shuffle) else ("documents",)
         given = [nodes[name].produces for name in node.inputs]
         for name, kind in zip(node.inputs, given, strict=True):
             if kind not in accepts:

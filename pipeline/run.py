@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +22,12 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 
 from pipeline import storage
-from pipeline.artifact import DOCUMENTS_FILE, Artifact, ArtifactFolder, Part, digest_of
-from pipeline.errors import InputError, RecipeError
+from pipeline.artifact import Artifact, ArtifactFolder, Part, Phase, digest_of, document_parts
+from pipeline.errors import InputError, RecipeError, StageError
 from pipeline.graph import Graph, Node
 from pipeline.ledger import check_edge, kept_by_source
 from pipeline.locations.location import InputFile, is_url
-from pipeline.stage import Split
+from pipeline.stage import Shuffle, Split
 from pipeline.task import PartSpec, StepSpec
 
 RUN_FILE = "run.json"
@@ -145,15 +145,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """All parts of one node, once its inputs are sealed."""
+    """All parts of one node, once its inputs are sealed; of a shuffle, those of the phase at hand."""
 
     node: Node
     fingerprint: str
     specs: tuple[PartSpec, ...]
     inputs: Mapping[str, str]
 
-    def artifact(self, run: Run, parts: Sequence[Part]) -> Artifact:
-        """The artifact that these parts make up."""
+    def artifact(self, run: Run, parts: Sequence[Part], phases: Sequence[Phase] = ()) -> Artifact:
+        """The artifact that these parts make up; ``phases``: those of a shuffle."""
         steps = tuple(
             {
                 "label": step.label,
@@ -176,41 +176,26 @@ class Plan:
             self.inputs,
             tuple(parts),
             notes,
+            tuple(phase.costs() for phase in phases),
         )
 
 
 def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact], digests: InputDigests) -> Plan:
-    """Keys and inputs of all parts of a node whose dependencies are sealed.
+    """Keys and inputs of all parts of a node whose dependencies are sealed; of a shuffle, those of its first phase.
 
     A part's key is a digest of its stages (name, version, configuration, models) and of its input's content: paths,
     resources and the number of workers are not in it.
     """
-    steps = tuple(
-        StepSpec(
-            step.label,
-            type(step.stage),
-            step.stage.config,
-            {role: sealed[name].files_folder for role, name in sorted(step.side.items())},
-        )
-        for step in node.steps
-    )
-    base = {
-        "seed": graph.recipe.seed,
-        "steps": [
-            [s.stage.name, s.stage.version, s.stage.config.identity()]
-            + [[role, sealed[name].digest] for role, name in sorted(s.side.items())]
-            for s in node.steps
-        ],
-    }
-
-    gpus = max(getattr(step.stage, "gpus", 0.0) for step in node.steps)
-
-    def spec(content: object, name: str, **inputs: Any) -> PartSpec:
-        key = digest_of([base, content])[:32]
-        return PartSpec(run.folder, node.name, key, name, steps, graph.recipe.seed, gpus=gpus, **inputs)
-
     upstream = [sealed[name] for name in node.inputs]
     stage = node.steps[0].stage
+    base = _identity(graph, node, sealed)
+
+    def spec(content: object, name: str, document_part: str = "", **inputs: Any) -> PartSpec:
+        key = digest_of([base, content])[:32]
+        steps = _steps(graph, node, sealed, document_part)
+        gpus = max(getattr(step.stage, "gpus", 0.0) for step in node.steps)
+        return PartSpec(run.folder, node.name, key, name, steps, graph.recipe.seed, gpus=gpus, **inputs)
+
     specs: list[PartSpec]
     if node.is_source:
         specs = [
@@ -222,28 +207,98 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
             )
             for split in node.splits
         ]
+    elif node.is_shuffle:
+        specs = plan_phase(run, graph, node, sealed, ())
     elif node.is_global:
-        by_kind: dict[str, list[Artifact]] = {}
-        for artifact in upstream:
-            by_kind.setdefault(artifact.kind, []).append(artifact)
         content = [[artifact.name, artifact.digest] for artifact in upstream]
-        specs = [spec(content, "all", artifacts=by_kind, cpus=getattr(stage, "cpus", 1))]
+        specs = [spec(content, "all", artifacts=_by_kind(upstream), cpus=getattr(stage, "cpus", 1))]
     else:
+        sliced = [name for role, name in sorted(node.steps[0].side.items()) if _is_shuffle(graph, name)]
         specs = [
-            spec(part.digest, f"{artifact.name}/{part.name}", documents=path)
-            for artifact in upstream
-            for part, path in _parts_with_documents(artifact)
+            spec(
+                [document.digest, *(sealed[name].part_named(document.name).digest for name in sliced)],
+                f"{document.artifact}/{document.part}",
+                document.name,
+                documents=document.path,
+                is_sliced=bool(sliced),
+            )
+            for document in document_parts(upstream)
         ]
-    fingerprint = digest_of([base, node.name, [s.key for s in specs], [a.digest for a in upstream]])[:32]
+    keys = [] if node.is_shuffle else [s.key for s in specs]  # its tasks follow from settings that change no result
+    fingerprint = digest_of([base, node.name, keys, [a.digest for a in upstream]])[:32]
     return Plan(node, fingerprint, tuple(specs), {a.name: a.digest for a in upstream})
 
 
-def _parts_with_documents(artifact: Artifact) -> list[tuple[Part, Path]]:
-    found: list[tuple[Part, Path]] = []
-    for part in artifact.parts:
-        paths = [artifact.folder / part.folder / f.path for f in part.files if f.path == DOCUMENTS_FILE]
-        found.extend((part, path) for path in paths)
-    return found
+def plan_phase(
+    run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact], phases: Sequence[Phase]
+) -> list[PartSpec]:
+    """The tasks of a shuffle behind the phases that are done; none if all is done.
+
+    Raises:
+        StageError: two of them have one name, or there is not one phase.
+    """
+    stage = node.steps[0].stage
+    assert isinstance(stage, Shuffle)
+    tasks = stage.plan(_by_kind([sealed[name] for name in node.inputs]), phases)
+    if len({task.name for task in tasks}) < len(tasks) or len({task.phase for task in tasks}) > 1:
+        names = ", ".join(sorted({f"{task.phase}: {task.name}" for task in tasks})[:5])
+        raise StageError(f"{node.name}: stage {stage.name} plans tasks that are not to be told apart ({names}): a bug")
+    base = _identity(graph, node, sealed)
+    return [
+        PartSpec(
+            run.folder,
+            node.name,
+            digest_of([base, task.phase, task.name, task.content, task.arguments])[:32],
+            task.name,
+            _steps(graph, node, sealed),
+            graph.recipe.seed,
+            task=task,
+        )
+        for task in tasks
+    ]
+
+
+def _identity(graph: Graph, node: Node, sealed: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What all parts of a node have in common; slices are each part's own."""
+    return {
+        "seed": graph.recipe.seed,
+        "steps": [
+            [s.stage.name, s.stage.version, s.stage.config.identity()]
+            + [[role, sealed[name].digest] for role, name in sorted(s.side.items()) if not _is_shuffle(graph, name)]
+            for s in node.steps
+        ],
+    }
+
+
+def _steps(graph: Graph, node: Node, sealed: Mapping[str, Artifact], document_part: str = "") -> tuple[StepSpec, ...]:
+    """The stages of a task, each with the folders it is given at its side: of a shuffle, the slice of this part."""
+
+    def folder(name: str) -> Path:
+        artifact = sealed[name]
+        if _is_shuffle(graph, name):
+            return artifact.folder / artifact.part_named(document_part).folder
+        return artifact.files_folder
+
+    return tuple(
+        StepSpec(
+            step.label,
+            type(step.stage),
+            step.stage.config,
+            {role: folder(name) for role, name in sorted(step.side.items())},
+        )
+        for step in node.steps
+    )
+
+
+def _is_shuffle(graph: Graph, name: str) -> bool:
+    return any(node.name == name and node.is_shuffle for node in graph.nodes)
+
+
+def _by_kind(artifacts: Iterable[Artifact]) -> dict[str, list[Artifact]]:
+    by_kind: dict[str, list[Artifact]] = {}
+    for artifact in artifacts:
+        by_kind.setdefault(artifact.kind, []).append(artifact)
+    return by_kind
 
 
 def _split_content(split: Split, digests: InputDigests) -> list[list[str]]:

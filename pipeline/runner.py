@@ -20,11 +20,11 @@ from types import FrameType
 from typing import Any
 
 from pipeline import storage
-from pipeline.artifact import Artifact, Part
+from pipeline.artifact import Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign
-from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node
+from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
 from pipeline.stage import Map
 from pipeline.task import PartSpec, run_part
 
@@ -227,6 +227,8 @@ class Scheduler:
         self.queues: dict[str, deque[PartSpec]] = {}  # by node, in graph order
         self.plans: dict[str, Plan] = {}
         self.parts: dict[str, dict[str, Part]] = {}  # by node and key
+        self.phases: dict[str, list[Phase]] = {}  # of shuffles: those that are done, by node
+        self.kept: set[str] = set()  # keys of the parts of shuffles that their artifacts consist of
         self.in_flight = 0
         self.sign = StopSign.of_new_driver(run.folder)
 
@@ -257,25 +259,30 @@ class Scheduler:
             ready = node.name not in self.plans and all(name in self.sealed for name in node.dependencies)
             if node.name in self.sealed or not ready:
                 continue
-            plan = plan_node(self.run, self.graph, node, self.sealed, self.digests)
-            self.plans[node.name] = plan
-            committed = self.run.artifact_folder(node.name).committed(s.key for s in plan.specs)
-            self.parts[node.name] = committed
-            self.queues[node.name] = deque(s for s in plan.specs if s.key not in committed)
             ProgressFile(self.run.folder, node.name).clear()
             progress = self.stages[node.name]
             progress.state, progress.started = "running", time.monotonic()
-            progress.parts, progress.reused_parts = len(plan.specs), len(committed)
-            self.run.state.parts[node.name] = len(plan.specs)
-            for part in committed.values():
-                stop_on_failed(self.run, self.graph, node.name, part)
-                self._show(node.name, part)
-            if committed and len(committed) < len(plan.specs):
-                self.display.say(
-                    f"{node.name}: {len(committed)} of {len(plan.specs)} parts are there already; going on"
-                )
-            self._seal_if_complete(node.name)
+            self.parts[node.name] = {}
+            self._begin(plan_node(self.run, self.graph, node, self.sealed, self.digests))
         self.digests.save()
+
+    def _begin(self, plan: Plan) -> None:
+        """Take up the parts of a node, or of the next phase of a shuffle: those that are there count as done."""
+        name = plan.node.name
+        self.plans[name] = plan
+        committed = self.run.artifact_folder(name).committed(s.key for s in plan.specs)
+        self.parts[name].update(committed)
+        self.queues[name] = deque(s for s in plan.specs if s.key not in committed)
+        progress = self.stages[name]
+        progress.parts += len(plan.specs)
+        progress.reused_parts += len(committed)
+        self.run.state.parts[name] = progress.parts
+        for part in committed.values():
+            stop_on_failed(self.run, self.graph, name, part)
+            self._show(name, part)
+        if committed and len(committed) < len(plan.specs):
+            self.display.say(f"{name}: {len(committed)} of {len(plan.specs)} parts are there already; going on")
+        self._seal_if_complete(name)
 
     def _submit(self, executor: OnRay | InProcess) -> None:
         window = executor.slots * WINDOW_PER_SLOT
@@ -317,12 +324,20 @@ class Scheduler:
 
     def _seal_if_complete(self, name: str) -> None:
         plan, parts = self.plans[name], self.parts[name]
-        if len(parts) < len({s.key for s in plan.specs}):
+        if any(s.key not in parts for s in plan.specs):
             return
-        artifact = plan.artifact(self.run, [parts[s.key] for s in plan.specs])
+        if plan.node.is_shuffle and plan.specs:
+            self._begin_next_phase(plan)
+            return
+        phases = self.phases.get(name, [])
+        kept = [part for phase in phases for part in phase.parts if part.key in self.kept]
+        artifact = plan.artifact(self.run, kept if phases else [parts[s.key] for s in plan.specs], phases)
         check_edges(artifact, plan.node, self.sealed)
         self.run.artifact_folder(name).seal(artifact)
         self.sealed[name] = artifact
+        if phases:
+            passing = {part.key for phase in phases for part in phase.parts} - {part.key for part in kept}
+            self.run.artifact_folder(name).forget(lambda part: part.key in passing)
         self._tell_empty_sources(plan, artifact)
         stage = self.stages[name]
         stage.seconds, stage.state = stage.elapsed(), "done"
@@ -333,6 +348,16 @@ class Scheduler:
         self.run.state.artifacts[name] = artifact.fingerprint
         self.run.save_state()
         self.display.stage_ended(name)
+
+    def _begin_next_phase(self, plan: Plan) -> None:
+        name = plan.node.name
+        done = tuple(self.parts[name][s.key] for s in plan.specs)
+        tasks = [spec.task for spec in plan.specs if spec.task is not None]
+        self.kept.update(s.key for s in plan.specs if s.task is not None and s.task.is_kept)
+        phases = self.phases.setdefault(name, [])
+        phases.append(Phase(tasks[0].phase, self.run.artifact_folder(name).folder, done))
+        specs = plan_phase(self.run, self.graph, plan.node, self.sealed, phases)
+        self._begin(replace(plan, specs=tuple(specs)))
 
     def _tell_empty_sources(self, plan: Plan, artifact: Artifact) -> None:
         node = plan.node
@@ -352,7 +377,7 @@ class Scheduler:
     def _read_progress(self) -> None:
         for node in self.graph.nodes:
             stage = self.stages[node.name]
-            if node.is_global and stage.state == "running":
+            if node.is_global and not node.is_shuffle and stage.state == "running":
                 stage.steps = ProgressFile(self.run.folder, node.name).read()
 
 

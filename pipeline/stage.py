@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import Artifact, Phase
 from pipeline.ledger import Counts
 from pipeline.locations.location import InputFile
 
@@ -129,7 +129,7 @@ class Context:
     seed: int  # the run's seed
     side: Mapping[str, Path] = field(default_factory=dict)  # role -> folder written by a global stage of this graph
     work: Path = Path()  # global stages only: survives a kill of the task, is removed once the result is committed
-    progress: Callable[[int, int], None] = lambda done, total: None  # global stages report steps done and in all
+    progress: Callable[[int, int], None] = lambda done, total: None  # global stages and tasks of shuffles report steps
     cpus: int = 1  # cores that this task may use
     shared: Path | None = None  # folder in which the tasks of a run share what they know of the hosts they read from
 
@@ -219,6 +219,41 @@ class Global(Stage[C]):
     @abstractmethod
     def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
         """Read ``inputs`` (by kind) and write files under ``out``, an empty folder that is committed as a whole."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a phase of a shuffle."""
+
+    phase: str  # "keys", "links", "round 3": the tasks of a phase share it
+    name: str  # for people; unique within the phase
+    content: tuple[str, ...]  # digests of what the files hold: with phase, arguments and configuration, its identity
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # role -> committed files that it reads
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # JSON
+    is_kept: bool = False  # its part belongs to the artifact; other parts are removed once that is sealed
+
+
+class Shuffle(Stage[C]):
+    """Sees whole artifacts by many tasks, in phases: what the tasks of one phase write, those of the next read.
+
+    The artifact consists of the parts of kept tasks, in order; its summary is that of the last one. A shuffle whose
+    result a map applies keeps one part, a *slice*, for each part of the documents (``artifact.document_parts``), under
+    that part's name: the map's tasks are given the slice of the part that they process.
+    """
+
+    accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
+
+    @abstractmethod
+    def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
+        """The tasks of the phase behind those that are done; none if all is done.
+
+        Runs in the driver, so it looks at records only: names, rows, digests, summaries. How many phases there are may
+        depend on them. Equal inputs must give equal tasks, or a run that was killed would begin anew.
+        """
+
+    @abstractmethod
+    def work(self, task: Task, out: Path, context: Context) -> Result:
+        """Make the files of one task under ``out``, an empty folder. Equal tasks must give equal bytes."""
 
 
 @dataclass(frozen=True)

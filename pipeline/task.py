@@ -36,10 +36,12 @@ from pipeline.stage import (
     Map,
     Outcome,
     Removal,
+    Shuffle,
     Source,
     Split,
     Stage,
     StageConfig,
+    Task,
     Verdict,
     removals,
     without_private,
@@ -83,7 +85,9 @@ class PartSpec:
     split: Split | None = None  # input of a source
     source: str = ""  # name of a source's documents
     documents: Path | None = None  # input of a map: the documents file of an upstream part
+    is_sliced: bool = False  # some of what its steps are given at their side is for this part alone
     artifacts: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)  # input of a global stage, by kind
+    task: Task | None = None  # of a shuffle
     stop: Path | None = None  # file by which the driver has the task end
 
 
@@ -101,8 +105,8 @@ def run_part(spec: PartSpec) -> Part:
     attempt = folder.new_attempt(spec.key)
     try:
         with storage.explained_disk_errors(attempt):
-            if spec.artifacts:
-                ledger, summary, files = _run_global(spec, folder, attempt, stop)
+            if spec.artifacts or spec.task:
+                ledger, summary, files = _run_wide(spec, folder, attempt, stop)
             else:
                 ledger, summary, files = _run_documents(spec, attempt, stop)
         part = Part(
@@ -122,21 +126,26 @@ def run_part(spec: PartSpec) -> Part:
         raise
 
 
-def _run_global(
+def _run_wide(
     spec: PartSpec, folder: ArtifactFolder, attempt: Path, stop: StopSign
 ) -> tuple[Ledger, Mapping[str, Any], list[File]]:
     (step,) = spec.steps
     stage = step.stage(step.config)
-    assert isinstance(stage, Global)
     progress = ProgressFile(spec.run, spec.artifact)
 
     def report(done: int, total: int) -> None:
         stop.obey()
-        progress.report(done, total)
+        if spec.task is None:  # a shuffle's progress is told by its tasks
+            progress.report(done, total)
 
     context = Context(spec.seed, step.side, folder.work(spec.key), report, spec.cpus)
     stage.setup(context)
-    result = stage.run(spec.artifacts, attempt, context)
+    if spec.task is not None:
+        assert isinstance(stage, Shuffle)
+        result = stage.work(spec.task, attempt, context)
+    else:
+        assert isinstance(stage, Global)
+        result = stage.run(spec.artifacts, attempt, context)
     ledger = Ledger()
     ledger.steps[step.label] = dict(result.counts)
     ledger.check(spec.artifact)
@@ -266,6 +275,8 @@ def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
     if key not in _stages:
         stage = step.stage(step.config)
         stage.setup(_context(spec, step))
+        if spec.is_sliced:
+            return stage
         _stages[key] = stage
     return _stages[key]
 

@@ -2,11 +2,19 @@
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from pipeline.stage import Map, Outcome, StageConfig, decide
+from pipeline.artifact import Artifact, Phase, document_parts
+from pipeline.exchange import PartitionedWriter, read_partition
+from pipeline.stage import Composite, Context, Expansion, Map, Outcome, Result, Shuffle, StageConfig, Task, decide
 
 
 class LosesOne(Map[StageConfig]):
@@ -90,3 +98,86 @@ class DropsShort(Map[StageConfig]):
     def process(self, batch: pa.Table) -> Outcome:
         counts = [len(text.split()) for text in batch["text"].to_pylist()]
         return decide(batch, [("dropped", "short", f"{n} words < 3") if n < 3 else None for n in counts])
+
+
+class CountFirstWords(Shuffle[MarkerConfig]):
+    """Counts first words over all documents: by partition of the word, in two phases, then a slice a part.
+
+    The file ``marker`` names the phase in which the worker of the first task dies; it is gone afterwards.
+    """
+
+    name = "count_first_words"
+    config_type = MarkerConfig
+    produces: ClassVar[str] = "counts"
+
+    SCHEMA = pa.schema([("id", pa.string()), ("word", pa.string())])
+    COUNTS = pa.schema([("id", pa.string()), ("count", pa.int64())])
+
+    def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
+        parts = document_parts(inputs["documents"])
+        if not phases:
+            return [Task("words", part.name, (part.digest,), {"documents": (part.path,)}) for part in parts]
+        *_, last = phases
+        if last.name == "words":
+            files = {"words": last.paths("words.parquet")}
+            return [Task("counts", f"partition {i}", (last.digest,), files, {"partition": i}) for i in range(2)]
+        if last.name == "counts":
+            files = {"counts": last.paths("counts.parquet")}
+            return [
+                Task("slices", p.name, (last.digest, p.digest), {**files, "documents": (p.path,)}, is_kept=True)
+                for p in parts
+            ]
+        if last.name == "slices":
+            return [Task("summary", "all", (), arguments={"slices": len(last.parts)}, is_kept=True)]
+        return []
+
+    def work(self, task: Task, out: Path, context: Context) -> Result:
+        if self.config.marker.exists() and self.config.marker.read_text() == task.phase:
+            self.config.marker.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task.phase == "words":
+            table = pq.read_table(task.files["documents"][0], columns=["id", "text"])
+            words = [text.split()[0] for text in table["text"].to_pylist()]
+            rows = pa.table({"id": table["id"], "word": pa.array(words, pa.string())}, schema=self.SCHEMA)
+            with PartitionedWriter(out / "words.parquet", self.SCHEMA, 2) as writer:
+                writer.write(rows, np.array([len(word) % 2 for word in words]))
+        elif task.phase == "counts":
+            rows = read_partition(task.files["words"], task.arguments["partition"])
+            counts = Counter(rows["word"].to_pylist())
+            found = pa.table({"id": rows["id"], "count": [counts[w] for w in rows["word"].to_pylist()]})
+            with PartitionedWriter(out / "counts.parquet", self.COUNTS, 1) as writer:
+                writer.write(found.cast(self.COUNTS), np.zeros(found.num_rows, np.int64))
+        elif task.phase == "slices":
+            ids = pq.read_table(task.files["documents"][0], columns=["id"])["id"]
+            found = read_partition(task.files["counts"], 0)
+            pq.write_table(found.filter(pc.is_in(found["id"], ids.combine_chunks())), out / "counts.parquet")
+        return Result(dict(task.arguments))
+
+
+class DropsByCount(Map[StageConfig]):
+    """Drops documents whose first word occurs more than four times."""
+
+    name = "drops_by_count"
+    commits_output: ClassVar[bool] = True
+
+    def setup(self, context: Context) -> None:
+        table = pq.read_table(context.side["counts"] / "counts.parquet")
+        self._counts = dict(zip(table["id"].to_pylist(), table["count"].to_pylist(), strict=True))
+
+    def process(self, batch: pa.Table) -> Outcome:
+        counts = [self._counts[i] for i in batch["id"].to_pylist()]  # a slice of another part would not do
+        return decide(batch, [("dropped", "frequent", f"{n} times") if n > 4 else None for n in counts])
+
+
+class DropFrequent(Composite[MarkerConfig]):
+    """A shuffle and the map that applies it."""
+
+    name = "drop_frequent"
+    config_type = MarkerConfig
+
+    def expand(self, inputs: tuple[str, ...]) -> list[Expansion]:
+        options = {"marker": str(self.config.marker)}
+        return [
+            Expansion(".counts", "tests.faults.stages:CountFirstWords", options, inputs),
+            Expansion("", "tests.faults.stages:DropsByCount", {}, inputs, side={"counts": ".counts"}),
+        ]

@@ -221,3 +221,44 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, sluice: Sluice) -> None:
     assert "interrupted; the same command goes on where this one was" in output
     assert "Traceback" not in output
     assert "faults: interrupted" in sluice("status", tmp_path / "run")
+
+
+SHUFFLED = ("one two three", "one and more", "three words here")
+
+
+def shuffle_recipe(folder: Path, marker: Path) -> Path:
+    recipe = write_recipe(folder, '"tests.faults.stages:DropsShort"', SHUFFLED)
+    text = recipe.read_text() + f'  rare: {{stage: "tests.faults.stages:DropFrequent", from: kept, marker: {marker}}}\n'
+    recipe.write_text(text)
+    return recipe
+
+
+def parts_made(run: Path, artifact: str) -> dict[str, str]:
+    """Name and digests of each part of the sealed artifact."""
+    state = json.loads((run / "run.json").read_text())
+    manifest = json.loads((run / f"artifacts/{artifact}/manifests/{state['artifacts'][artifact]}.json").read_text())
+    return {part["name"]: json.dumps([f["sha256"] for f in part["files"]]) for part in manifest["parts"]}
+
+
+def test_a_shuffle_passes_rows_between_parts_and_leaves_a_slice_for_each(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = shuffle_recipe(tmp_path, tmp_path / "never")
+    sluice.run(recipe)
+    kept = {text.split(" of file")[0] for _, text in documents(tmp_path / "run", "rare")}
+    assert kept == {"three words here"}  # "one" begins two documents of each file
+    made = parts_made(tmp_path / "run", "rare.counts")
+    assert len(made) == PARTS + 1
+    assert "nothing was run" in sluice("run", recipe, "--out", tmp_path / "run")
+    assert len(list((tmp_path / "run").glob("artifacts/rare.counts/commits/*"))) == PARTS + 1  # phases are cleared away
+    assert leftovers(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("phase", ["words", "counts", "slices", "summary"])
+def test_a_shuffle_gives_the_same_when_a_worker_dies_in_any_phase(tmp_path: Path, sluice: Sluice, phase: str) -> None:
+    marker = tmp_path / "marker"
+    recipe = shuffle_recipe(tmp_path, marker)
+    sluice.run(recipe)
+    expected = parts_made(tmp_path / "run", "rare.counts")
+    marker.write_text(phase)
+    sluice("run", recipe, "--out", tmp_path / "again", "--address", sluice.address)
+    assert not marker.exists()
+    assert parts_made(tmp_path / "again", "rare.counts") == expected
