@@ -76,12 +76,12 @@ class FineWeb(Filter[FineWebConfig]):
         self.measure(documents([{"id": "", "source": "", "text": "compiles the kernels"}]))
 
     def measure(self, batch: pa.Table) -> pa.Table:
-        from stages.text.utf8 import bytes_of
+        from stages.text.utf8 import bytes_and_offsets
         from stages.text.web_lines import RATIOS, web_lines
         from stages.text.words import scanned
 
         if WORD_COUNTS in batch.column_names and self.config.language == "en":
-            data, offsets = bytes_of(batch["text"])
+            data, offsets = bytes_and_offsets(batch["text"])
             word_counts = batch[WORD_COUNTS].to_numpy().copy()  # writable, as the other: kernels are compiled by kind
         else:
             batch, words = scanned(batch, self.config.language)

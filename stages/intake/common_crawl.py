@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from pipeline.locations.location import RecipeLocation, reason_of
-from pipeline.stage import PAYLOAD, Context, Outcome, RecipePath, Removal, Source, Split, Verdict, documents
+from pipeline.stage import PAYLOAD, Context, Outcome, Removal, Source, Split, Verdict, documents
 from stages.intake.crawl_files import CrawlConfig
 from stages.intake.crawl_index import Select, captures, fetched
 from stages.intake.files import matching_files, one_split_per_file
@@ -50,17 +46,10 @@ class CommonCrawlConfig(CrawlConfig):
     mime: tuple[str, ...] = ("text/html", "application/xhtml+xml")
     """Media types to keep, as the server named them; the crawler's own guess where the server named none."""
 
-    skip_hosts: RecipePath | None = None
-    """A file of hosts, one a line ("#" starts a comment): their pages, and those of hosts below them, are dropped."""
-
-    skip_urls: RecipePath | None = None
-    """A file of URLs, one a line, with or without https:// in front: these pages are dropped."""
-
     repeated_payloads: bool = True
     """Keep pages whose bytes (by WARC-Payload-Digest) came earlier in the same file; false drops them."""
 
     not_identity: ClassVar[frozenset[str]] = CrawlConfig.not_identity | {"index"}
-    model_files: ClassVar[frozenset[str]] = frozenset({"skip_hosts", "skip_urls"})
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -166,11 +155,6 @@ class CommonCrawl(Source[CommonCrawlConfig]):
             return ended("dropped", "not_http", f"a response of type {protocol}")
         if record.block is None:
             return ended("dropped", "too_large", f"{record.block_bytes} bytes > {self.config.max_body_bytes}")
-        host = self._skipped_host(url)
-        if host is not None:
-            return ended("dropped", "skipped_host", host)
-        if self._skip_urls and _address(url) in self._skip_urls:
-            return ended("dropped", "skipped_url", url)
         digest = record.headers.get("warc-payload-digest")
         if not self.config.repeated_payloads and digest in seen:
             return ended("dropped", "repeated_payload", f"{digest} as in {seen[digest]}")
@@ -207,42 +191,9 @@ class CommonCrawl(Source[CommonCrawlConfig]):
         }
         return page, len(body)
 
-    def _skipped_host(self, url: str) -> str | None:
-        """The entry of ``skip_hosts`` that this URL's host falls under."""
-        if not self._skip:
-            return None
-        labels = _host_of(url).split(".")
-        return next((name for i in range(len(labels)) if (name := ".".join(labels[i:])) in self._skip), None)
-
     @property
     def _statuses(self) -> tuple[int, ...]:
         return self.config.select.status if self.config.select else (200,)
-
-    @cached_property
-    def _skip(self) -> frozenset[str]:
-        names = (line.partition("#")[0].strip().lower().strip(".") for line in _lines_of(self.config.skip_hosts))
-        return frozenset(name for name in names if name)
-
-    @cached_property
-    def _skip_urls(self) -> frozenset[str]:
-        return frozenset(_address(line.strip()) for line in _lines_of(self.config.skip_urls) if line.strip())
-
-
-def _lines_of(path: Path | None) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path else []
-
-
-def _address(url: str) -> str:
-    """A URL without scheme and fragment."""
-    return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", url.partition("#")[0])
-
-
-def _host_of(url: str) -> str:
-    """Host of a URL in lower case; "" if it has none."""
-    try:
-        return (urlsplit(url).hostname or "").strip(".")
-    except ValueError:  # an address in brackets that is none
-        return ""
 
 
 def _outcome(rows: list[dict[str, object]], removed: list[Removal], source: str) -> Outcome:

@@ -165,7 +165,7 @@ def masked(
     placeholders: Mapping[PrivateType, str],
     regions: Callable[[int], Sequence[str]],
 ) -> dict[int, tuple[str, list[Span]]]:
-    """The texts (large_string, no nulls) that hold private data, masked, with their spans, by row.
+    """The texts that hold private data, masked, with their spans, by row.
 
     Args:
         regions: for a row, the regions whose national way to write phone numbers counts.

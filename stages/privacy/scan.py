@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.kernel import kernel
+from stages.text.utf8 import bytes_and_offsets
 
 
 class Kind(IntEnum):
@@ -273,9 +274,8 @@ def _starts_key_block(text: Any, i: int, begin: int, end: int) -> bool:
 
 
 def candidates(texts: pa.Array, wanted: frozenset[Kind]) -> Iterator[tuple[int, list[Candidate]]]:
-    """Rows of ``texts`` (large_string, without nulls) that have candidates of the wanted kinds, with these in order."""
-    offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    content = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+    """Rows of ``texts`` that have candidates of the wanted kinds, with these in order."""
+    content, offsets = bytes_and_offsets(texts)
     bits = sum(1 << kind for kind in wanted)
     out = np.empty((1024 + 4 * len(texts), 4), np.int64)
     while (count := _scan(content, offsets, bits, out)) > len(out):

@@ -101,7 +101,7 @@ class Privacy(Filter[PrivacyConfig]):
 
     def measure(self, batch: pa.Table) -> pa.Table:
         texts = batch["text"].cast(pa.large_string()).combine_chunks()
-        changed = self._masked(texts.fill_null("") if texts.null_count else texts, batch)
+        changed = self._masked(texts, batch)
         spans = {row: row_spans for row, (_, row_spans) in changed.items()}
         if SPANS in batch.column_names:  # masked before: the documents' first text stays the original
             for row, earlier in enumerate(batch[SPANS].to_pylist()):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stages.text.fasttext_model import ModelFileError, read_model
 from stages.text.language_kernels import all_labels, best_labels, scratch
 from stages.text.language_words import word_cache
+from stages.text.utf8 import bytes_and_offsets
 
 UNDETERMINED = "und"  # ISO 639-3 and BCP 47
 
@@ -42,7 +42,7 @@ class LanguageIdentifier:
         (lid.176: en, 0.12). A null text counts as empty. The label of a text that no weight of the model stands for is
         ``und``, with probability 0; fastText gives none there.
         """
-        data, offsets = _bytes(texts)
+        data, offsets = bytes_and_offsets(texts)
         numbers = np.empty(len(texts), np.int32)
         scores = np.empty(len(texts), np.float32)
         with self._turn:
@@ -52,7 +52,7 @@ class LanguageIdentifier:
 
     def probabilities(self, texts: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
         """Probability of every label for each text, (texts, labels), as by ``fasttext.predict(..., k=-1)``."""
-        data, offsets = _bytes(texts)
+        data, offsets = bytes_and_offsets(texts)
         scores = np.empty((len(texts), len(self.labels)), np.float32)
         with self._turn:
             all_labels(data, offsets, self._vocabulary, self._weights, self._cache, self._scratch, scores)
@@ -75,13 +75,3 @@ def language_identifier(path: Path) -> LanguageIdentifier:
 @lru_cache(maxsize=2)
 def shared_identifier(path: Path, changed_ns: int, size_bytes: int) -> LanguageIdentifier:
     return LanguageIdentifier(path)
-
-
-def _bytes(texts: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """UTF-8 bytes of all texts and, with one more entry than texts, where each begins; null becomes empty."""
-    texts = pc.fill_null(pc.cast(texts, pa.large_string()), "")
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    _, offsets, data = texts.buffers()
-    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", np.uint8), starts

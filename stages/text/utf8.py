@@ -24,15 +24,27 @@ _ZERO, _ONE = np.uint64(0), np.uint64(1)
 _LOW_BITS, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
 
-def bytes_of(texts: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of a column of large_string, and where in them each text starts (n + 1 offsets); a null is empty."""
-    column = pc.fill_null(texts, "").combine_chunks() if texts.null_count else texts.combine_chunks()
-    _, offsets, data = column.buffers()
-    at = np.frombuffer(offsets or bytes(8), np.int64)[column.offset : column.offset + len(column) + 1]
-    return _read_only(np.frombuffer(data or b"", np.uint8)), _read_only(at)
+def bytes_and_offsets(texts: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The UTF-8 bytes of a column of strings and where in them each text starts, both read-only.
+
+    Bytes of large_string are not copied, unless the column has nulls or several chunks.
+
+    Returns:
+        data: bytes; those of text i are ``data[offsets[i]:offsets[i + 1]]``, none if it is null. Of a slice, there
+            may be others before and behind.
+        offsets: (texts + 1,).
+    """
+    texts = texts.cast(pa.large_string())
+    if texts.null_count:
+        texts = pc.fill_null(texts, "")
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    _, starts, data = texts.buffers()
+    offsets = np.frombuffer(starts or bytes(8), np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return read_only(np.frombuffer(data, np.uint8)), read_only(offsets)
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Kernels are compiled for read-only input: most Arrow memory is, and they would be compiled anew for other."""
     array.flags.writeable = False
     return array

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stages.text.chunk import ROWS
 from stages.text.splitters import Splitter, splitter
+from stages.text.utf8 import bytes_and_offsets, read_only
 from stages.text.words_hash import hash_of
 from stages.text.words_kernel import scan_texts
 from stages.text.words_rules import Rules, english_rules
@@ -24,7 +23,6 @@ PUNCTUATION = np.uint8(1)  # bits of Words.flags
 ALPHABETIC = np.uint8(2)
 COLUMNS_AT_FIRST = 1024  # of the array for the characters of one chunk
 
-_logger = logging.getLogger(__name__)
 _latest = threading.local()
 
 
@@ -78,14 +76,12 @@ def words_of(texts: pa.Array | pa.ChunkedArray, language: str = "en") -> Words:
 
     Raises:
         InputError: the language has no splitter, or its package is not installed.
+        StageError: the installed spaCy splits English by rules that the kernels do not know.
     """
-    data, offsets = _bytes_of(texts)
+    data, offsets = bytes_and_offsets(texts)
     if language == "en":
-        rules = english_rules()
-        if rules is not None:
-            return _english_words(rules, data, offsets)
-        _warn_of_unknown_rules()
-    return _split_words(splitter(language) if language != "en" else splitter("eng_Latn"), data, offsets)
+        return _english_words(english_rules(), data, offsets)
+    return _split_words(splitter(language), data, offsets)
 
 
 def warm_up() -> None:
@@ -147,7 +143,7 @@ def _split_words(split: Splitter, data: NDArray[np.uint8], offsets: NDArray[np.i
         for _, _, word in found
     ]
     return Words(
-        _read_only(data),
+        read_only(data),
         offsets,
         np.array([start for start, _, _ in found], np.int64),
         np.array([end for _, end, _ in found], np.int64),
@@ -156,26 +152,6 @@ def _split_words(split: Splitter, data: NDArray[np.uint8], offsets: NDArray[np.i
         np.array(flags, np.uint8),
         np.array(firsts, np.int64),
     )
-
-
-def _bytes_of(texts: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    if texts.type != pa.large_string():
-        texts = texts.cast(pa.large_string())
-    if texts.null_count:
-        texts = pc.fill_null(texts, "")
-    if not len(texts):
-        return _read_only(np.empty(0, np.uint8)), _read_only(np.zeros(1, np.int64))
-    _, offsets, data = texts.buffers()
-    offsets = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return _read_only(np.frombuffer(data or b"", np.uint8)), _read_only(offsets)
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Kernels are compiled for read-only input: most Arrow memory is, and they would be compiled anew for other."""
-    array.flags.writeable = False
-    return array
 
 
 def _is_same_memory(a: pa.ChunkedArray, b: pa.ChunkedArray) -> bool:
@@ -195,14 +171,3 @@ def _punctuation() -> frozenset[str]:
     from datatrove.utils.text import PUNCTUATION_SET
 
     return frozenset(PUNCTUATION_SET)
-
-
-@cache
-def _warn_of_unknown_rules() -> None:
-    import spacy
-
-    _logger.warning(
-        "spaCy %s splits English by other rules than the kernels know: texts are split by spaCy itself, about a "
-        "hundred times slower. Install spacy>=3.8,<3.9 to be fast again.",
-        spacy.__version__,
-    )

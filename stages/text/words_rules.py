@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import StageError
 from stages.text.unicode_tables import character_table
 from stages.text.words_hash import BASE, MODULUS
 
@@ -36,18 +37,24 @@ class Rules(NamedTuple):
 
 
 @cache
-def english_rules() -> Rules | None:
-    """The tables, or None if the installed spaCy splits by rules that the kernels do not know.
+def english_rules() -> Rules:
+    """The tables.
 
     The hash table answers three questions: whether a word is a special case (SPECIAL_STATE leads to its number),
     whether it is a unit or currency that is split off after a digit (from MEASURE_STATE), and which special case the
     words from some place on are the parts of (from ROOT through further states, a trie).
+
+    Raises:
+        StageError: the installed spaCy splits by rules that the kernels do not know.
     """
     import spacy
 
     tokenizer = spacy.blank("en").tokenizer
     if pattern_digest(tokenizer) not in KNOWN_PATTERNS:
-        return None
+        raise StageError(
+            f"spaCy {spacy.__version__} splits English by rules that are not known here: "
+            "run `pip install 'spacy>=3.8,<3.9'`"
+        )
     specials = {text: [piece.text for piece in tokenizer(text)] for text in sorted(tokenizer.rules) if text.strip()}
     edges = {_key(SPECIAL_STATE, text): number for number, text in enumerate(specials)}
     edges |= {_key(MEASURE_STATE, text): 1 for text in _measures()}

@@ -32,7 +32,6 @@ from datatrove.data import Document
 from pipeline.filter import Filter
 from pipeline.stage import Context, documents
 from stages.text.words import scanned
-from stages.text.words_rules import english_rules
 from tests.real_texts import real_texts
 from tests.stages.filters.datatrove_filters import FILTERS, REASONS, datatrove_filter
 
@@ -142,8 +141,6 @@ def main() -> int:
     total = {name: sum(by_filter.values()) for name, by_filter in per_document.items()}
     print(f"{'together':24}{total['fresh']:9.1f}{total['warm']:9.1f}{total['datatrove']:11.1f}")
     print(f"ratio: fresh {total['datatrove'] / total['fresh']:.0f}, warm {total['datatrove'] / total['warm']:.0f}")
-    slow = 0 if english_rules() is not None else len(texts)
-    print(f"documents on a slow path: {slow}")
     print(", ".join(f"{name} {count}" for name, count in endings.most_common()))
     print(f"different decision, reason or text: {len(differing)} of {compared}")
     for text, found, expected in differing[:10]:

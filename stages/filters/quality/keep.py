@@ -68,11 +68,7 @@ class QualityKeep(_KeepTop[QualityKeepConfig]):
     config_type = QualityKeepConfig
     requires = ScoreQuality.provides
     measures = ScoreQuality.measures
-    rules = (
-        Rule("no_text", "quality.words", "<", "min_words", "words"),
-        Rule("low_score", "quality.score", "<", "min_score", "score"),
-        Rule("below_top_share", "quality.score", "<", "top_share", "score"),
-    )
+    rules = (*ScoreQuality.rules, Rule("below_top_share", "quality.score", "<", "top_share", "score"))
 
 
 class QualityModelKeepConfig(ModelThresholdConfig, TopShareConfig):
@@ -86,8 +82,4 @@ class QualityModelKeep(_KeepTop[QualityModelKeepConfig]):
     config_type = QualityModelKeepConfig
     requires = QualityModelScore.provides
     measures = QualityModelScore.measures
-    rules = (
-        Rule("no_text", "quality_model.tokens", "<", "min_tokens", "tokens"),
-        Rule("low_score", "quality_model.score", "<", "min_score", "score"),
-        Rule("below_top_share", "quality_model.score", "<", "top_share", "score"),
-    )
+    rules = (*QualityModelScore.rules, Rule("below_top_share", "quality_model.score", "<", "top_share", "score"))

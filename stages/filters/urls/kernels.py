@@ -158,7 +158,7 @@ def scan_lines(
 @kernel
 def worth_a_look(
     data: Bytes,
-    offsets: NDArray[np.int32],
+    offsets: NDArray[np.int64],
     domains: tuple[Hashes, NDArray[np.int64], int],
     urls: tuple[Hashes, NDArray[np.int64], int],
     words: tuple[Hashes, NDArray[np.int64], int],

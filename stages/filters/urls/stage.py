@@ -24,6 +24,7 @@ from stages.filters.urls.block_lists import HashTable, Listed, Reader, Suffixes,
 from stages.filters.urls.kernels import worth_a_look
 from stages.filters.urls.words import WordLists
 from stages.intake.content import content_of
+from stages.text.utf8 import bytes_and_offsets
 
 ALLOW = "allow"
 DATATROVE = "datatrove"
@@ -237,7 +238,7 @@ class UrlFilter(Filter[UrlFilterConfig]):
 
     def measure(self, batch: pa.Table) -> pa.Table:
         """A kernel finds the URLs that may be listed; Python measures these, the others hold nothing."""
-        urls = batch["url"].combine_chunks().cast(pa.string())
+        urls = batch["url"]
         has_url = pc.fill_null(pc.greater(pc.binary_length(urls), 0), False).to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(has_url if self._looks_at_all else self._worth_a_look(urls, has_url)).tolist()
         addresses = {row: self._address(urls[row].as_py()) for row in rows}
@@ -295,12 +296,12 @@ class UrlFilter(Filter[UrlFilterConfig]):
                 matches[row] = below | matches.get(row, {})
         return matches
 
-    def _worth_a_look(self, urls: pa.Array, has_url: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        _, offsets, data = urls.buffers()
+    def _worth_a_look(self, urls: pa.Array | pa.ChunkedArray, has_url: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        data, offsets = bytes_and_offsets(urls)
         look = has_url.copy()
         worth_a_look(
-            np.frombuffer(data or b"", np.uint8),
-            np.frombuffer(offsets, np.int32)[urls.offset : urls.offset + len(urls) + 1],
+            data,
+            offsets,
             self._domains.index,
             self._urls.index,
             self._word_index,

@@ -263,38 +263,6 @@ def test_a_small_body_that_unpacks_to_a_large_one_is_dropped(tmp_path):
     assert removal.reason == "too_large"
 
 
-def test_pages_of_listed_hosts_and_those_below_are_dropped(tmp_path):
-    (tmp_path / "hosts.txt").write_text("# spam\nexample.org\n\nother.net # and this\n")
-    members = [
-        warc(http(), number=i).replace(b"//example.org", b"//" + host)
-        for i, host in enumerate(
-            [b"example.org", b"www.Example.org", b"notexample.org", b"other.net", b"example.org.uk"]
-        )
-    ]
-    rows, removed = read(tmp_path, b"".join(members), "a.warc", skip_hosts=str(tmp_path / "hosts.txt"))
-    assert [row["url"] for row in rows] == ["http://notexample.org/2", "http://example.org.uk/4"]
-    assert [(end.reason, end.evidence) for end in removed] == [
-        ("skipped_host", "example.org"),
-        ("skipped_host", "example.org"),
-        ("skipped_host", "other.net"),
-    ]
-
-
-def test_listed_urls_are_dropped(tmp_path):
-    (tmp_path / "urls.txt").write_text("https://example.org/1\nexample.org/2\n")
-    rows, removed = read(tmp_path, b"".join(pages(4)), "a.warc", skip_urls=str(tmp_path / "urls.txt"))
-    assert urls(rows) == [0, 3]
-    assert [end.reason for end in removed] == 2 * ["skipped_url"]
-
-
-def test_what_a_list_of_hosts_says_is_part_of_the_identity(tmp_path):
-    (tmp_path / "hosts.txt").write_text("a.example\n")
-    config = CommonCrawlConfig(files=("a.warc",), skip_hosts=tmp_path / "hosts.txt")
-    before = config.identity()
-    (tmp_path / "hosts.txt").write_text("b.example\n")
-    assert config.identity() != before
-
-
 def test_repeated_payloads_are_dropped_on_request(tmp_path):
     digests = ["sha1:A", "sha1:B", "sha1:A"]
     content = b"".join(

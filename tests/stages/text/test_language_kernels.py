@@ -86,13 +86,17 @@ def column(texts: list[str]) -> pa.Array:
     return pa.array(texts, pa.large_string())
 
 
-def assert_equal_to_fasttext(identifier: LanguageIdentifier, model, texts: list[str], tolerance: float = 0.0) -> None:
+def assert_equal_to_fasttext(
+    identifier: LanguageIdentifier, model, texts: list[str], tolerance: float = 0.0
+) -> np.ndarray:
+    """The scores, once they and the labels are found to be fastText's."""
     labels, scores = identifier.identify(column(texts))
     lines = [text.replace("\n", " ") for text in texts]
     their_labels, their_scores = model.predict(lines, k=1)
     assert labels.to_pylist() == [label[0].removeprefix("__label__") if len(label) else "und" for label in their_labels]
     expected = [score[0] if len(score) else 0 for score in their_scores]
     np.testing.assert_allclose(scores.to_numpy(), expected, rtol=0, atol=tolerance)
+    return scores.to_numpy()
 
 
 def test_real_texts_of_all_kinds_get_fasttexts_label_and_score_to_the_last_bit(default, shared_data):
@@ -103,8 +107,13 @@ def test_real_texts_of_all_kinds_get_fasttexts_label_and_score_to_the_last_bit(d
     for path in sorted((shared_data / "langid").glob("lingua_*.jsonl.zst")):
         lines = pa.CompressedInputStream(path, "zstd").read().splitlines()
         texts += [json.loads(line)["text"] for line in lines[::40]]
-    assert len(texts) > 3_000
-    assert_equal_to_fasttext(default, fasttext.load_model(str(DEFAULT)), texts)
+    scores = assert_equal_to_fasttext(default, fasttext.load_model(str(DEFAULT)), texts)
+    assert min((scores < 0.5).sum(), (scores > 0.5).sum()) > 500  # above, one descent could decide
+
+
+@pytest.mark.parametrize("text", ["", "smoke", "xente para falar pai foron pobo", "foron pobo a para meu e"])
+def test_a_label_that_is_not_at_the_end_of_the_likelier_branches_is_found(default, text):
+    assert_equal_to_fasttext(default, fasttext.load_model(str(DEFAULT)), [text])
 
 
 def test_difficult_texts_get_fasttexts_label_and_score(default):

@@ -1,8 +1,11 @@
 """The reading of UTF-8 in kernels is that of Python's strings."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pytest
 from hypothesis import given
 
 from stages.text import utf8
@@ -27,6 +30,52 @@ def test_white_space_line_ends_and_characters_are_pythons():
         assert utf8.break_at(data, 0, len(data)) == (len(data) if len((character + "x").splitlines()) > 1 else 0)
         assert utf8.code_point(data, 0, len(data)) == (ord(character), len(data))
         assert utf8.characters(data, 0, len(data)) == 1
+
+
+TEXTS = pa.array(["skipped", "über", None, "", "x", "語"], pa.large_string())
+READ = ["über", "", "", "x", "語"]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (TEXTS.slice(1), READ),
+        (TEXTS.slice(3, 2), ["", "x"]),
+        (TEXTS.cast(pa.string()).slice(1), READ),
+        (TEXTS.dictionary_encode().slice(1), READ),
+        (pa.chunked_array([TEXTS.slice(1, 2), TEXTS.slice(3)]), READ),
+        (pa.chunked_array([TEXTS]).slice(4), ["x", "語"]),
+        (pa.array([None, None]), ["", ""]),
+        (TEXTS.slice(0, 0), []),
+        (TEXTS.slice(6), []),
+        (pa.array([], pa.string()), []),
+        (pa.chunked_array([], pa.large_string()), []),
+        # Arrow allows no offsets where there is no text
+        (pa.Array.from_buffers(pa.large_string(), 0, [None, pa.py_buffer(b""), pa.py_buffer(b"")]), []),
+    ],
+)
+def test_the_bytes_of_any_column_of_strings_are_those_of_its_texts(column, expected):
+    data, offsets = utf8.bytes_and_offsets(column)
+    assert [data[start:end].tobytes().decode() for start, end in pairwise(offsets)] == expected
+    assert data.dtype == np.uint8
+    assert offsets.dtype == np.int64
+    assert len(offsets) == len(expected) + 1
+    assert not data.flags.writeable
+    assert not offsets.flags.writeable
+
+
+def test_bytes_of_large_strings_are_not_copied():
+    column = pa.array(["some", "texts"], pa.large_string())
+    assert utf8.bytes_and_offsets(column)[0].ctypes.data == column.buffers()[2].address
+
+
+def test_what_lies_under_a_null_is_not_read():
+    hidden = pa.Array.from_buffers(
+        pa.large_string(), 2, [pa.py_buffer(b"\x02"), *pa.array(["ab", "c"], pa.large_string()).buffers()[1:]]
+    )
+    offsets = utf8.bytes_and_offsets(hidden)[1]
+    assert hidden.to_pylist() == [None, "c"]
+    assert np.diff(offsets).tolist() == [0, 1]
 
 
 @given(texts())
