@@ -217,12 +217,21 @@ class DocumentPart:
     path: Path
     digest: str
     rows: int
+    size_bytes: int
 
 
 def document_parts(artifacts: Iterable[Artifact]) -> list[DocumentPart]:
     """The parts of these artifacts that hold documents, in order."""
     return [
-        DocumentPart(a.name, p.name, f"{a.name}/{p.key}", a.folder / p.folder / file.path, p.digest, file.rows or 0)
+        DocumentPart(
+            a.name,
+            p.name,
+            f"{a.name}/{p.key}",
+            a.folder / p.folder / file.path,
+            p.digest,
+            file.rows or 0,
+            file.size_bytes,
+        )
         for a in artifacts
         for p in a.parts
         for file in p.files

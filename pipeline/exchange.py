@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +93,17 @@ def read_partition(paths: Sequence[Path], partition: int, columns: Sequence[str]
     """
     if not paths:
         raise ValueError("no file to read a partition from")
-    tables: list[pa.Table] = []
+    tables = list(partition_tables(paths, partition, columns))
+    if not tables:
+        with pq.ParquetFile(paths[0]) as file:
+            tables = [file.read_row_groups([], columns=columns)]
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def partition_tables(paths: Sequence[Path], partition: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The same rows, a row group at a time."""
     for path in paths:
         with pq.ParquetFile(path) as file:
             partitions = json.loads(file.metadata.metadata[PARTITIONS])
-            groups = [i for i, written in enumerate(partitions) if written == partition]
-            if groups or not tables:
-                tables.append(file.read_row_groups(groups, columns=columns, use_threads=False))
-    return pa.concat_tables(tables).combine_chunks()
+            for group in (i for i, written in enumerate(partitions) if written == partition):
+                yield file.read_row_group(group, columns=columns, use_threads=False)

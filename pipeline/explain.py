@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from pipeline.rethreshold import decided_steps, says_its_stages
 from pipeline.run import Run
 from pipeline.stage import is_measured
 
+DUPLICATES_FILE = "duplicates.parquet"  # in the slices of artifacts of kind "duplicates"
+LOSERS_TOLD = 20
+
 
 def explain(folder: Path, document_id: str) -> str:
     """The story of one document, a line for each stage that saw it.
@@ -23,8 +26,9 @@ def explain(folder: Path, document_id: str) -> str:
         RecipeError: no stage of this run has seen a document of this id.
     """
     run = Run.open(folder)
+    artifacts = run.artifacts()
     told: dict[str, Any] = {}
-    lines = [line for artifact in run.artifacts().values() for line in _lines(run, artifact, document_id, told)]
+    lines = [line for artifact in artifacts.values() for line in _lines(run, artifacts, artifact, document_id, told)]
     if not lines:
         raise RecipeError(
             f"no document {document_id!r} in {folder}: ids look like <source>/<file>@<offset>; the report's samples "
@@ -33,7 +37,9 @@ def explain(folder: Path, document_id: str) -> str:
     return "\n".join([document_id, *lines])
 
 
-def _lines(run: Run, artifact: Artifact, document_id: str, told: dict[str, Any]) -> Iterator[str]:
+def _lines(
+    run: Run, artifacts: Mapping[str, Artifact], artifact: Artifact, document_id: str, told: dict[str, Any]
+) -> Iterator[str]:
     """What one artifact knows; ``told`` are the measurements that the reader has seen already."""
     for path in artifact.file_paths(DOCUMENTS_FILE):
         for row in _rows(path, "id", document_id):
@@ -41,6 +47,7 @@ def _lines(run: Run, artifact: Artifact, document_id: str, told: dict[str, Any])
                 yield f"  {artifact.name}: kept{_described(row)}"
                 yield from _measured(row, told)
                 yield from _thresholds(run, artifact, row)
+                yield from _cluster(artifacts, artifact, document_id)
         for child in _rows(path, "parent", document_id):
             yield f"  {artifact.name}: {child['id']} was written from it"
     for path in artifact.file_paths(REMOVED_FILE):
@@ -52,8 +59,37 @@ def _lines(run: Run, artifact: Artifact, document_id: str, told: dict[str, Any])
             scores = json.loads(row["scores"])
             yield from _measured(scores, told)
             yield from _thresholds(run, artifact, {**row, **scores})
+            yield from _cluster(artifacts, artifact, document_id)
     if artifact.kind == "tokens":
         yield from _token_ranges(artifact, document_id)
+
+
+def _cluster(artifacts: Mapping[str, Artifact], artifact: Artifact, document_id: str) -> Iterator[str]:
+    """Other documents that dedup compared with this one: those that lost to the same one, or to this one itself."""
+    for step in artifact.steps:
+        for name in step.get("side", {}).values():
+            if name in artifacts and artifacts[name].kind == "duplicates":
+                yield from _losers(list(artifacts[name].file_paths(DUPLICATES_FILE)), document_id)
+
+
+def _losers(slices: Sequence[Path], document_id: str) -> Iterator[str]:
+    lost_to = next((row["winner"] for path in slices for row in _rows(path, "id", document_id)), None)
+    winner = lost_to or document_id
+    # a winner that an index of earlier runs holds may be in this run as well, where it has lost to itself
+    others = [("winner", "==", winner), ("id", "not in", {winner, document_id})]
+    count = 0
+    told: list[dict[str, Any]] = []
+    for path in slices:  # one after another: a cluster may be large
+        found = pq.read_table(path, columns=["id", "reason", "similarity"], filters=others)
+        count += found.num_rows
+        most_similar = found.sort_by([("similarity", "descending"), ("id", "ascending")]).slice(0, LOSERS_TOLD)
+        told = sorted(told + most_similar.to_pylist(), key=lambda row: (-row["similarity"], row["id"]))[:LOSERS_TOLD]
+    if count:
+        yield f"    documents that lost to {'the same one' if lost_to else 'it'}, most similar first: {count:,}"
+    for row in told:
+        yield f"      {row['id']} ({row['reason']}, similarity {row['similarity']:.3f})"
+    if count > len(told):
+        yield f"      and {count - len(told):,} more"
 
 
 def _token_ranges(artifact: Artifact, document_id: str) -> Iterator[str]:

@@ -182,7 +182,12 @@ class _Builder:
         if not isinstance(stage, Composite):
             yield Node(name, (Step(name, stage, side),), inputs, location)
             return
-        for node in stage.expand(inputs):
+        try:
+            expansions = stage.expand(inputs)
+        except SluiceError as error:
+            self.problems.add(location, f"{name}: {error}")
+            return
+        for node in expansions:
             inner = self.stage(node.stage, node.options, location)
             if inner is None:
                 continue
@@ -248,7 +253,7 @@ def _check_columns(order: list[Node], problems: Problems) -> None:
         for step in node.steps:
             if isinstance(step.stage, Source):
                 here = always | frozenset(step.stage.provides)
-            elif isinstance(step.stage, Map):
+            elif isinstance(step.stage, Map | Shuffle):
                 missing = sorted(frozenset(step.stage.requires) - here)
                 if missing:
                     problems.add(
@@ -256,6 +261,7 @@ def _check_columns(order: list[Node], problems: Problems) -> None:
                         f"{step.label}: stage '{step.stage.name}' needs the column "
                         f"{', '.join(missing)}, which {', '.join(node.inputs)} does not provide",
                     )
+            if isinstance(step.stage, Map):
                 here |= frozenset(step.stage.provides)
         columns[node.name] = here
 

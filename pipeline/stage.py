@@ -166,7 +166,7 @@ class Stage(ABC, Generic[C]):
 class Source(Stage[C]):
     """Reads files into documents."""
 
-    provides: ClassVar[tuple[str, ...]] = ("text",)
+    provides: tuple[str, ...] = ("text",)  # an instance may set its own
 
     @abstractmethod
     def splits(self) -> list[Split]:
@@ -187,8 +187,8 @@ class Source(Stage[C]):
 class Map(Stage[C]):
     """Looks at one document at a time."""
 
-    requires: ClassVar[tuple[str, ...]] = ("text",)
-    provides: ClassVar[tuple[str, ...]] = ()
+    requires: tuple[str, ...] = ("text",)  # an instance may set its own, and what it provides
+    provides: tuple[str, ...] = ()
     commits_output: ClassVar[bool] = False  # True: worth writing to disk, so that later changes do not repeat it
     gpus: float = 0.0  # of which it makes use where the cluster has any
     passes_on: ClassVar[bool] = True  # False: writes new documents only; those that come in stay where they were
@@ -242,6 +242,7 @@ class Shuffle(Stage[C]):
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
+    requires: tuple[str, ...] = ()  # columns of the documents
 
     @abstractmethod
     def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
@@ -300,7 +301,8 @@ def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str
 
 def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verdict, str, str]]) -> list[Removal]:
     """The removals of these rows, by column: filters drop most of a crawl."""
-    measured = [name for name in batch.column_names if is_measured(name)]
+    columns = batch.schema
+    measured = [f.name for f in columns if is_measured(f.name) and not pa.types.is_nested(f.type)]  # no embeddings
     told = [name for name in ("id", "source", "url", "text", *measured) if name in batch.column_names]
     rows = batch.select(told).take(pa.array(which, pa.int64()))
     excerpts = pc.utf8_slice_codeunits(rows.column("text"), 0, EXCERPT_CHARACTERS)

@@ -6,8 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipeline import storage
-from pipeline.report.checks import duplicates_section, tokens_section
+from pipeline.report.checks import tokens_section
 from pipeline.report.costs import cost_section, recipe_section
+from pipeline.report.duplicates import duplicates_section
 from pipeline.report.facts import Facts
 from pipeline.report.funnel import funnel_section
 from pipeline.report.head import head

@@ -9,7 +9,7 @@ from pipeline.report.markup import Markup, duration, element, number, section, s
 
 
 def cost_section(facts: Facts) -> Markup | None:
-    """Time and memory by artifact."""
+    """Time and memory by artifact, and by phase of those that were shuffled."""
     artifacts = facts.artifacts.values()
     if not artifacts:
         return None
@@ -17,11 +17,11 @@ def cost_section(facts: Facts) -> Markup | None:
     rows = [
         (
             artifact.name,
-            number(len(artifact.parts)),
+            number(_parts(artifact)),
             duration(_seconds(facts, artifact)),
-            duration(sum(part.seconds for part in artifact.parts)),
+            duration(sum(_costs(artifact, "seconds"))),
             duration(_cpu_seconds(artifact)),
-            size(max((part.peak_memory_bytes for part in artifact.parts), default=0)),
+            size(max(_costs(artifact, "peak_memory_bytes"), default=0)),
             share_bar(
                 [
                     (
@@ -58,6 +58,34 @@ def cost_section(facts: Facts) -> Markup | None:
             ),
             rows,
         ),
+        [_phases(artifact) for artifact in artifacts if artifact.phases],
+    )
+
+
+def _phases(artifact: Artifact) -> Markup:
+    """What each phase of a shuffle cost; most of what it wrote is gone since."""
+    cpu = _cpu_seconds(artifact)
+    rows = [
+        (
+            phase["phase"],
+            number(phase["parts"]),
+            duration(phase["seconds"]),
+            duration(phase["cpu_seconds"]),
+            size(phase["peak_memory_bytes"]),
+            size(phase["size_bytes"]),
+            share_bar(
+                [(phase["phase"], phase["cpu_seconds"], "kept")],
+                cpu,
+                f"{phase['phase']}: {duration(phase['cpu_seconds'])} of {duration(cpu)}",
+            ),
+        )
+        for phase in artifact.phases
+    ]
+    columns = ("phase", "#tasks", "#in tasks", "#CPU", "#peak memory of a process", "#written", "~CPU")
+    return element(
+        "details",
+        element("summary", f"{artifact.name}: {len(rows)} phases, {duration(cpu)} of CPU time"),
+        table(f"Phases of {artifact.name}", columns, rows),
     )
 
 
@@ -65,8 +93,20 @@ def _seconds(facts: Facts, artifact: Artifact) -> float:
     return facts.state.seconds.get(artifact.name, 0.0)
 
 
+def _parts(artifact: Artifact) -> int:
+    """Those that its tasks wrote; of a shuffle most are gone since."""
+    return sum(phase["parts"] for phase in artifact.phases) if artifact.phases else len(artifact.parts)
+
+
+def _costs(artifact: Artifact, name: str) -> list[float]:
+    """What each phase of a shuffle cost, its kept parts included, or each part of any other artifact."""
+    if artifact.phases:
+        return [phase[name] for phase in artifact.phases]
+    return [getattr(part, name) for part in artifact.parts]
+
+
 def _cpu_seconds(artifact: Artifact) -> float:
-    return sum(part.cpu_seconds for part in artifact.parts)
+    return sum(_costs(artifact, "cpu_seconds"))
 
 
 def recipe_section(facts: Facts) -> Markup:

@@ -133,7 +133,8 @@ class Facts:
         """The artifacts that one after another took longest: the least time in which this run could end."""
         best: dict[str, tuple[float, list[str]]] = {}
         for name, artifact in self.artifacts.items():
-            before = max((best[i] for i in artifact.inputs if i in best), key=lambda b: b[0], default=(0.0, []))
+            needed = (*artifact.inputs, *(side for step in artifact.steps for side in step.get("side", {}).values()))
+            before = max((best[i] for i in needed if i in best), key=lambda b: b[0], default=(0.0, []))
             best[name] = (before[0] + self.state.seconds.get(name, 0.0), [*before[1], name])
         return max(best.values(), key=lambda b: b[0], default=(0.0, []))[1]
 

@@ -7,14 +7,14 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from pipeline.locations.location import InputFile, reason_of
-from pipeline.stage import Context, Outcome, Removal, Source, Split
+from pipeline.stage import DOCUMENT_SCHEMA, PAYLOAD, Context, Outcome, Removal, Source, Split
 from stages.intake.batches import batched
 from stages.intake.columns import ColumnsConfig, Row
 from stages.intake.content import SUFFIXES as PACKED
@@ -37,6 +37,13 @@ BATCH_ROWS = 500
 ARROW_ERRORS = (pa.ArrowException, ValueError, OverflowError, MemoryError)
 """What Arrow raises at damaged files: MemoryError where a size is damaged."""
 PARQUET_READ_BYTES = 1 << 20  # of each column at a time, so that memory does not grow with the row group
+ColumnType = Literal["bool", "int64", "float64", "list<float32>"]
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "list<float32>": pa.list_(pa.float32()),
+}
 
 
 class TablesConfig(ColumnsConfig):
@@ -56,6 +63,21 @@ class TablesConfig(ColumnsConfig):
 
     max_cell_characters: int = Field(16_000_000, gt=0)
     """A row of CSV with a longer cell fails; so does all that is left of a file at a line of more than twice that."""
+
+    carry: dict[str, ColumnType] = Field({})
+    """Columns of Parquet and Arrow files to keep as columns of the documents, and their types there:
+    {embedding: list<float32>, score: float64}. Other types are cast where that loses nothing but digits of a float."""
+
+    @model_validator(mode="after")
+    def _carried_columns_have_names_of_their_own(self) -> Self:
+        for name in self.carry:
+            if name in DOCUMENT_SCHEMA.names or name == PAYLOAD.name or name.startswith("_"):
+                raise ValueError(f"carry: '{name}' cannot be the name of a column that documents have beside their own")
+            if name in (*self.columns.text, *self.columns.fields.values()):
+                raise ValueError(f"carry: '{name}' is in 'columns' too; it can be one only")
+            if isinstance(self.meta, tuple) and name in self.meta:
+                raise ValueError(f"carry: '{name}' is in 'meta' too; it can be one only")
+        return self
 
     @model_validator(mode="after")
     def _delimiter_can_be_told(self) -> Self:
@@ -90,11 +112,17 @@ class Tables(Source[TablesConfig]):
     name = "tables"
     config_type = TablesConfig
 
+    def __init__(self, config: TablesConfig) -> None:
+        super().__init__(config)
+        self._carried = [pa.field(name, ARROW_TYPES[kind]) for name, kind in config.carry.items()]
+        self.provides = ("text", *config.carry)
+
     def splits(self) -> list[Split]:
         return one_split_per_file(self.config.matching_files(SUFFIXES))
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
-        return batched(source, (row for file in split.files for row in self._documents(file, source, context)))
+        rows = (row for file in split.files for row in self._documents(file, source, context))
+        return batched(source, rows, self._carried)
 
     def _documents(self, file: InputFile, source: str, context: Context) -> Iterator[Row | Removal]:
         number = 0
@@ -113,11 +141,13 @@ class Tables(Source[TablesConfig]):
         identity, where = f"{source}/{name}@{number}", f"{name}: row {number}"
         if isinstance(cells, BadRow):
             return Removal(identity, source, "failed", cells.reason, f"{where}: {cells.evidence}")
+        carried = {column.name: cells.pop(column.name) for column in self._carried}
         row = {"id": identity, "source": source, "origin": {"path": name, "offset": number}}
-        return self.config.document(row, cells, where)
+        document = self.config.document(row, cells, where)
+        return document if isinstance(document, Removal) else document | carried
 
     def _rows(self, file: InputFile, context: Context) -> Iterator[Row | BadRow]:
-        """The cells of each row by column name, or why they cannot be told.
+        """The cells of each row by column name, or why they cannot be told; of carried columns, arrays of length 1.
 
         Raises:
             BadTableError, OSError: the file cannot be read any further.
@@ -138,6 +168,8 @@ class Tables(Source[TablesConfig]):
                 yield from self._arrow_rows(content)
             elif foreign := next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None):
                 raise BadTableError("unreadable", f"{foreign}, not a table of a kind that is read here")
+            elif self._carried:
+                raise BadTableError("no_types", "CSV has no types, so 'carry' cannot take columns from it")
             else:
                 tab = file.name.removesuffix(_packing(file.name)).endswith((".tsv", ".tab"))
                 yield from self._csv_rows(content, self.config.delimiter or ("\t" if tab else ","))
@@ -155,7 +187,7 @@ class Tables(Source[TablesConfig]):
             )
             columns = self._columns_to_read(parquet.schema_arrow)
             for batch in parquet.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-                yield from _rows_of(batch)
+                yield from self._typed_rows(batch)
         except ARROW_ERRORS as error:
             raise BadTableError("unreadable", _first_line(error)) from error
 
@@ -169,16 +201,29 @@ class Tables(Source[TablesConfig]):
                     used = batch.select(places)
                     used.validate(full=True)  # else damage could make Arrow read outside the batch
                     for start in range(0, len(batch), BATCH_ROWS):
-                        yield from _rows_of(used.slice(start, BATCH_ROWS))
+                        yield from self._typed_rows(used.slice(start, BATCH_ROWS))
         except ARROW_ERRORS as error:
             raise BadTableError("unreadable", _first_line(error)) from error
+
+    def _typed_rows(self, batch: pa.RecordBatch) -> Iterator[Row | BadRow]:
+        carried = {column.name: _cast(batch.column(column.name), column) for column in self._carried}
+        for place, cells in enumerate(_rows_of(batch.drop_columns(list(carried)))):
+            if not isinstance(cells, BadRow):
+                # as slices: a list of 1000 numbers through Python costs 60 µs a row, a slice 1
+                cells |= {name: values.slice(place, 1) for name, values in carried.items()}
+            yield cells
 
     def _columns_to_read(self, schema: pa.Schema) -> list[str]:
         """Names of the columns whose values are used; dots lead into structs.
 
         Raises:
-            BadTableError: none of the fields with text is there.
+            BadTableError: none of the fields with text is there, or a column to carry is not.
         """
+        for name in self.config.carry:
+            if (count := schema.names.count(name)) != 1:
+                found = ", ".join(schema.names)
+                how_many = "more than one" if count else "no"
+                raise BadTableError("no_column", f"{how_many} column '{name}', to be carried; there are: {found}")
         there = set(_paths(schema))
         texts = there.intersection(self.config.columns.text)
         if not texts:
@@ -190,7 +235,7 @@ class Tables(Source[TablesConfig]):
             wanted_here |= {field.name for field in schema if not pa.types.is_nested(field.type)}
         elif self.config.meta != "none":
             wanted_here |= there.intersection(self.config.meta)
-        return sorted(wanted_here)
+        return sorted(wanted_here.union(self.config.carry))
 
     def _csv_rows(self, content: Content, delimiter: str) -> Iterator[Row | BadRow]:
         encoding = "utf-8-sig" if codecs.lookup(self.config.encoding).name == "utf-8" else self.config.encoding
@@ -228,6 +273,18 @@ class Tables(Source[TablesConfig]):
                     if self.config.header:
                         continue
                 yield _cells_by_name(names, cells)
+
+
+def _cast(values: pa.Array, column: pa.Field) -> pa.Array:
+    """
+    Raises:
+        BadTableError: a value does not fit into the type of the column.
+    """
+    try:
+        return values.cast(column.type)
+    except pa.ArrowException as error:
+        evidence = f"the column '{column.name}' is {values.type}, not {column.type}: {_first_line(error)}"
+        raise BadTableError("column_type", evidence) from error
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[Row | BadRow]:

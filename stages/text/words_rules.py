@@ -62,7 +62,7 @@ def english_rules() -> Rules:
     part_bits = np.zeros(PART_BITS, np.bool_)
     for number, text in enumerate(specials):
         state = ROOT
-        parts = _parts(tokenizer, text)
+        parts = special_parts(tokenizer, text)
         if parts:
             part_bits[_key(ROOT, parts[0]) % PART_BITS] = True
         for part in parts:
@@ -97,7 +97,7 @@ def _measures() -> set[str]:
     return {text.replace("\\", "") for text in LIST_CURRENCY + LIST_UNITS if text}
 
 
-def _parts(tokenizer: Any, text: str) -> list[str]:
+def special_parts(tokenizer: Any, text: str) -> list[str]:
     """What spaCy looks for after splitting, to put a special case back together: its words had it not been special.
 
     Empty if spaCy does not look for this one.

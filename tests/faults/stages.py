@@ -4,6 +4,8 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.artifact import Artifact, Phase, document_parts
 from pipeline.exchange import PartitionedWriter, read_partition
 from pipeline.stage import Composite, Context, Expansion, Map, Outcome, Result, Shuffle, StageConfig, Task, decide
+from stages.dedup.duplicates.stage import Duplicates, DuplicatesConfig
+from stages.dedup.stage import Dedup, DedupConfig
 
 
 class LosesOne(Map[StageConfig]):
@@ -100,6 +104,14 @@ class DropsShort(Map[StageConfig]):
         return decide(batch, [("dropped", "short", f"{n} words < 3") if n < 3 else None for n in counts])
 
 
+def die_in(marker: Path, phase: str) -> None:
+    """Kill this worker if the marker names the phase, and remove the marker."""
+    with suppress(FileNotFoundError):  # another task may have been faster
+        if marker.read_text() == phase:
+            marker.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class CountFirstWords(Shuffle[MarkerConfig]):
     """Counts first words over all documents: by partition of the word, in two phases, then a slice a part.
 
@@ -132,9 +144,7 @@ class CountFirstWords(Shuffle[MarkerConfig]):
         return []
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
-        if self.config.marker.exists() and self.config.marker.read_text() == task.phase:
-            self.config.marker.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+        die_in(self.config.marker, task.phase)
         if task.phase == "words":
             table = pq.read_table(task.files["documents"][0], columns=["id", "text"])
             words = [text.split()[0] for text in table["text"].to_pylist()]
@@ -180,4 +190,39 @@ class DropFrequent(Composite[MarkerConfig]):
         return [
             Expansion(".counts", "tests.faults.stages:CountFirstWords", options, inputs),
             Expansion("", "tests.faults.stages:DropsByCount", {}, inputs, side={"counts": ".counts"}),
+        ]
+
+
+class DyingDuplicatesConfig(DuplicatesConfig):
+    marker: Path
+    """File that names the phase in which the worker of the first task dies; it is gone afterwards."""
+
+
+class DyingDuplicates(Duplicates):
+    """Dedup whose worker is killed in one phase, when it has written its files."""
+
+    name = "dying_duplicates"
+    config_type = DyingDuplicatesConfig
+
+    def work(self, task: Task, out: Path, context: Context) -> Result:
+        result = super().work(task, out, context)
+        die_in(self.config.marker, task.phase)  # type: ignore[attr-defined]
+        return result
+
+
+class DyingDedupConfig(DedupConfig):
+    marker: Path
+    """As in DyingDuplicatesConfig."""
+
+
+class DyingDedup(Dedup):
+    """Dedup with a worker that dies."""
+
+    name = "dying_dedup"
+    config_type = DyingDedupConfig
+
+    def expand(self, inputs: tuple[str, ...]) -> list[Expansion]:
+        return [
+            replace(node, stage="tests.faults.stages:DyingDuplicates") if node.stage == "dedup_duplicates" else node
+            for node in super().expand(inputs)
         ]

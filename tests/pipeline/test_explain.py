@@ -82,6 +82,80 @@ def test_a_duplicate_is_told_with_the_document_that_stands_for_it(folder: Path, 
     assert "tokens: tokens" in explain(folder / "run", winner)
 
 
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over two files: 26 copies of one text, three changed ones, two of another, and one without copies."""
+    folder = tmp_path_factory.mktemp("clusters")
+    words = [f"word{i}" for i in range(100)]
+    changed = [" ".join([*words[:-n], *["other"] * n]) for n in range(1, 4)]
+    copy = " ".join(words)
+    write_lines(folder / "web.1.jsonl", [*[copy] * 2, "a b c d e f g", "a b c d e f g"])
+    write_lines(folder / "web.2.jsonl", [*changed, *[copy] * 24, "something else"])
+    run_here(
+        folder,
+        {
+            "web": {"stage": "json_lines", "files": "web.*.jsonl"},
+            "unique": {"stage": "dedup", "from": "web"},
+        },
+    )
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def crawled_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run against an index of an earlier one, with one of its documents under its id, and another copy of it."""
+    folder = tmp_path_factory.mktemp("crawls")
+    write_lines(folder / "web.jsonl", [GOOD.format(1)])
+    dedup = {"stage": "dedup", "from": "web", "against": "index"}
+    web = {"stage": "json_lines", "files": "web.jsonl"}
+    run_here(folder, {"web": web, "unique": {**dedup, "add_as": "first"}})
+    write_lines(folder / "web.jsonl", [GOOD.format(1), GOOD.format(1)])
+    (folder / "run").rename(folder / "before")
+    run_here(folder, {"web": web, "unique": {**dedup, "add_as": "second"}})
+    return folder / "run"
+
+
+def test_a_winner_that_an_index_holds_is_not_told_among_those_that_lost_to_it(crawled_again: Path) -> None:
+    lost = explain(crawled_again, offset_in(crawled_again, 1, "web.jsonl"))
+    assert "unique: dropped: exact_duplicate (similarity 1.000 to web/web.jsonl@0" in lost
+    assert "lost to the same one" not in lost
+    again = explain(crawled_again, "web/web.jsonl@0")
+    assert "unique: dropped: already_indexed" in again
+    assert "most similar first: 1" in again
+
+
+def offset_in(run: Path, line: int, file: str = "web.1.jsonl") -> str:
+    lines = (run.parent / file).read_bytes().splitlines(keepends=True)
+    return f"web/{file}@{sum(map(len, lines[:line]))}"
+
+
+def test_the_document_that_stands_for_others_is_told_with_these(clusters: Path) -> None:
+    story = explain(clusters, "web/web.1.jsonl@0").split("\n")
+    told = story[story.index("    documents that lost to it, most similar first: 28") + 1 :]
+    assert all(line.endswith(" (exact_duplicate, similarity 1.000)") for line in told[:20])
+    assert told[20:] == ["      and 8 more"]
+    assert told[:20] == sorted(told[:20])
+
+
+def test_a_document_that_lost_is_told_with_the_others_that_lost_to_the_same_one(clusters: Path) -> None:
+    lost = offset_in(clusters, 0, "web.2.jsonl")
+    story = explain(clusters, lost).split("\n")
+    (dropped,) = [line for line in story if line.startswith("  unique: dropped: near_duplicate (similarity 0.")]
+    assert dropped.endswith(" to web/web.1.jsonl@0)")
+    assert "    documents that lost to the same one, most similar first: 27" in story
+    assert not [line for line in story if line.startswith(f"      {lost} ")]
+
+
+def test_a_cluster_of_two_has_no_others(clusters: Path) -> None:
+    kept, lost = (explain(clusters, offset_in(clusters, line)) for line in (2, 3))
+    assert kept.endswith(f"most similar first: 1\n      {offset_in(clusters, 3)} (exact_duplicate, similarity 1.000)")
+    assert "lost to the same one" not in lost
+
+
+def test_a_document_without_duplicates_is_told_with_none(clusters: Path) -> None:
+    assert "lost to" not in explain(clusters, offset_in(clusters, 27, "web.2.jsonl"))
+
+
 def test_a_failed_record_is_told_with_its_place(folder: Path, sealed: dict[str, Artifact]) -> None:
     story = explain(folder / "run", offset(folder, 11))
     assert re.search(rf"  web: failed: \w+ \(.*byte {offset(folder, 11).split('@')[1]} ", story)

@@ -14,9 +14,12 @@ from pipeline.recipe import load_recipe
 from pipeline.report import write_report
 from pipeline.report.facts import Facts
 from pipeline.report.head import sentence
+from pipeline.report.markup import duration, size
 from pipeline.report.removed import SAMPLES, drawn
 from pipeline.run import Run
 from tests.pipeline.report.runs import HOSTILE_TEXT
+
+COSTS = "Time and memory by artifact, in the run that made it; the longest chain in colour"
 
 
 def _parsed(run: Run) -> etree._Element:
@@ -25,7 +28,11 @@ def _parsed(run: Run) -> etree._Element:
 
 
 def _text(node: etree._Element) -> str:
-    return "".join(node.itertext()).replace("\u00a0", " ")
+    return _spaced("".join(node.itertext()))
+
+
+def _spaced(text: str) -> str:
+    return text.replace("\u00a0", " ")
 
 
 def _row(table: etree._Element, *heads: str) -> list[str]:
@@ -128,11 +135,31 @@ def test_samples_are_drawn_by_hash_and_do_not_depend_on_the_order_of_parts(filte
 def test_pairs_of_duplicates_name_both_documents(filtered: Run) -> None:
     page = _parsed(filtered)
     section = next(s for s in page.iter("section") if s.get("id") == "duplicates")
-    (path,) = filtered.artifacts()["unique.clusters"].file_paths("duplicates.parquet")
-    pairs = pq.read_table(path).to_pylist()
+    slices = filtered.artifacts()["unique.duplicates"].file_paths("duplicates.parquet")
+    pairs = [pair for path in slices for pair in pq.read_table(path).to_pylist()]
     assert len(pairs) >= 2
     shown = _text(section)
-    assert any(pair["id"] in shown and pair["winner"] in shown for pair in pairs)
+    assert all(pair["id"] in shown and pair["winner"] in shown for pair in pairs)
+
+
+def test_all_phases_of_a_shuffle_are_part_of_its_cost(filtered: Run) -> None:
+    page = _parsed(filtered)
+    phases = filtered.artifacts()["unique.duplicates"].phases
+    assert len(phases) >= 7
+    table = _table(page, "Phases of unique.duplicates")
+    assert _row(table, "links")[0] == "1"
+    cpu_seconds = sum(phase["cpu_seconds"] for phase in phases)
+    shown = _row(_table(page, COSTS), "unique.duplicates")
+    assert shown[0] == str(sum(phase["parts"] for phase in phases))
+    assert shown[3] == _spaced(duration(cpu_seconds))
+    assert shown[4] == _spaced(size(max(phase["peak_memory_bytes"] for phase in phases)))
+
+
+def test_what_was_no_shuffle_costs_what_its_parts_cost(filtered: Run) -> None:
+    shown = _row(_table(_parsed(filtered), COSTS), "unique")
+    parts = filtered.artifacts()["unique"].parts
+    assert shown[0] == str(len(parts)) == "2"
+    assert shown[2] == _spaced(duration(sum(part.seconds for part in parts)))
 
 
 def test_a_run_without_mix_has_neither_mix_nor_model(filtered: Run) -> None:

@@ -1,4 +1,4 @@
-"""Running the three steps of dedup on small tables, and documents of a known similarity."""
+"""Running the steps of dedup on small tables, and documents of a known similarity."""
 
 import random
 from collections.abc import Sequence
@@ -7,31 +7,42 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.artifact import Artifact
 from pipeline.stage import Context, Removal, StageConfig
-from stages.dedup.clusters import Clusters, ClustersConfig
+from stages.dedup.duplicates.stage import Duplicates, DuplicatesConfig
 from stages.dedup.remove import RemoveDuplicates
 from stages.dedup.signatures import Signatures, SignaturesConfig
+from tests.shuffle_runs import run_shuffle
 from tests.stages.in_process import artifact_of
 
 Inputs = Sequence[Sequence[pa.Table]]  # artifacts, each of several parts
 
 
-def deduplicated(folder: Path, inputs: Inputs, **options: Any) -> tuple[list[str], dict[str, Removal], dict[str, Any]]:
-    """Ids kept, removals by id, and the summary of the clusters, of inputs named most wanted first."""
+def found_duplicates(folder: Path, inputs: Inputs, **options: Any) -> Artifact:
+    """The slices of duplicates of inputs named most wanted first."""
     folder.mkdir(exist_ok=True)
-    signatures = Signatures(SignaturesConfig())
+    config = DuplicatesConfig(**{"max_loss": 1, **options})
+    carry = (config.prefer.score,) if config.prefer.score else ()
+    shape = {"ngram": config.ngram, "bands": config.bands, "rows": config.rows, "words": config.words}
+    signatures = Signatures(SignaturesConfig(**shape, carry=carry))
     signed = [signatures.process(part).kept for parts in inputs for part in parts]
     originals = [artifact_of(folder, f"input-{i}", parts) for i, parts in enumerate(inputs)]
-    out = folder / "clusters"
-    out.mkdir()
-    result = Clusters(ClustersConfig(**options)).run(
-        {"documents": [artifact_of(folder, "signatures", signed), *originals]}, out, Context(seed=1)
-    )
-    remove = RemoveDuplicates(StageConfig())
-    remove.setup(Context(seed=1, side={"duplicates": out}))
-    outcomes = [remove.process(part) for parts in inputs for part in parts]
+    artifacts = {"documents": [artifact_of(folder, "signatures", signed), *originals]}
+    return run_shuffle(Duplicates(config), artifacts, folder, "duplicates")
+
+
+def deduplicated(folder: Path, inputs: Inputs, **options: Any) -> tuple[list[str], dict[str, Removal], dict[str, Any]]:
+    """Ids kept, removals by id, and the summary of the duplicates, of inputs named most wanted first."""
+    artifact = found_duplicates(folder, inputs, **options)
+    outcomes = []
+    for i, parts in enumerate(inputs):
+        for j, part in enumerate(parts):
+            remove = RemoveDuplicates(StageConfig())
+            slice_ = artifact.folder / artifact.part_named(f"input-{i}/{j}").folder
+            remove.setup(Context(seed=1, side={"duplicates": slice_}))
+            outcomes.append(remove.process(part))
     kept = [i for outcome in outcomes for i in outcome.kept["id"].to_pylist()]
-    return kept, {r.id: r for outcome in outcomes for r in outcome.removed}, result.summary
+    return kept, {r.id: r for outcome in outcomes for r in outcome.removed}, dict(artifact.summary)
 
 
 def prose(rng: random.Random, count: int) -> list[str]:

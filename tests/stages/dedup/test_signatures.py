@@ -4,11 +4,13 @@ import math
 import random
 import string
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pipeline.stage import DOCUMENT_SCHEMA
+from pipeline.errors import StageError
+from pipeline.stage import DOCUMENT_SCHEMA, documents
 from stages.dedup.shingles import jaccard, shingles, words
 from stages.dedup.signatures import Signatures, SignaturesConfig
 from tests.stages.dedup.documents import similar_pair
@@ -31,7 +33,7 @@ WORDS = st.lists(st.text(string.ascii_lowercase + "äöüß0123456789", min_size
 GAPS = st.lists(st.sampled_from([" ", "\n\n", ", ", "! ", " — ", " (", "… "]), min_size=30, max_size=30)
 
 
-def content_hashes(stage: Signatures, *documents: str) -> list[str]:
+def content_hashes(stage: Signatures, *documents: str) -> list[bytes]:
     batch = texts({str(i): text for i, text in enumerate(documents)})
     return stage.process(batch).kept["dedup.content_hash"].to_pylist()
 
@@ -72,7 +74,7 @@ def test_a_document_has_one_key_a_band(stage: Signatures) -> None:
 
 @pytest.mark.parametrize("text", ["", None, " \n", "?! — …"])
 def test_a_document_without_words_meets_nobody(stage: Signatures, text: str | None) -> None:
-    assert bands_of(stage, text) == [[]]
+    assert bands_of(stage, text) == [None]
 
 
 @pytest.mark.parametrize(("one", "other"), [("→ → ↓", "😀"), ("∀∃", "∃∀")])
@@ -106,11 +108,74 @@ def test_strangers_never_meet(stage: Signatures) -> None:
         assert len({keys[band] for keys in bands}) == len(bands)
 
 
+def test_an_audit_is_shared_with_the_probability_of_the_similarity(stage: Signatures) -> None:
+    rng = random.Random(11)
+    pairs = [similar_pair(rng, 0.8) for _ in range(PAIRS)]
+    audits = (
+        stage.process(texts({str(i): text for i, text in enumerate(sum(pairs, ()))})).kept["dedup.audit"].to_pylist()
+    )
+    shared = sum(a == b for a, b in zip(audits[::2], audits[1::2], strict=True))
+    assert abs(shared - 0.8 * PAIRS) <= 4 * math.sqrt(PAIRS * 0.8 * 0.2)
+
+
+def test_audits_do_not_depend_on_what_the_bands_see(stage: Signatures) -> None:
+    """Of pairs that share their audit, as many meet in a band as of the others."""
+    rng = random.Random(12)
+    pairs = [similar_pair(rng, 0.7) for _ in range(4 * PAIRS)]
+    kept = stage.process(texts({str(i): text for i, text in enumerate(sum(pairs, ()))})).kept
+    audits, bands = kept["dedup.audit"].to_pylist(), kept["dedup.bands"].to_pylist()
+    met: dict[bool, list[bool]] = {True: [], False: []}
+    for i in range(0, len(audits), 2):
+        is_met = any(a == b for a, b in zip(bands[i], bands[i + 1], strict=True))
+        met[audits[i] == audits[i + 1]].append(is_met)
+    shares = [sum(found) / len(found) for found in met.values()]
+    error = math.sqrt(sum(0.25 / len(found) for found in met.values()))
+    assert abs(shares[0] - shares[1]) <= 4 * error
+
+
+def test_columns_have_the_types_that_later_phases_rely_on(stage: Signatures) -> None:
+    kept = stage.process(texts({"a": "some words", "b": ""})).kept
+    assert kept.schema.field("dedup.content_hash").type == pa.binary(16)
+    assert kept.schema.field("dedup.url_hash").type == pa.uint64()
+    assert kept.schema.field("dedup.bands").type == pa.list_(pa.uint64(), 14)
+    assert kept.schema.field("dedup.audit").type == pa.uint64()
+    assert kept["dedup.audit"].null_count == 1
+    assert kept["dedup.content_hash"].null_count == 0
+
+
+def test_one_page_under_two_urls_has_one_url_hash(stage: Signatures) -> None:
+    urls = ["https://www.example.com/a/?utm_source=x", "http://example.com/a", "http://example.com/b", None]
+    batch = documents({"id": str(i), "source": "s", "text": "t", "url": url} for i, url in enumerate(urls))
+    first, second, other, absent = stage.process(batch).kept["dedup.url_hash"].to_pylist()
+    assert first == second != other
+    assert absent is None
+
+
 def test_the_text_is_left_out_and_the_rest_of_the_document_stays(stage: Signatures) -> None:
     outcome = stage.process(texts({"a": "text"}))
-    assert set(outcome.kept.column_names) == {*DOCUMENT_SCHEMA.names, "dedup.content_hash", "dedup.bands"} - {
-        "text",
-        "origin",
-        "meta",
-    }
+    columns = {"dedup.content_hash", "dedup.url_hash", "dedup.bands", "dedup.audit"}
+    assert set(outcome.kept.column_names) == {*DOCUMENT_SCHEMA.names, *columns} - {"text", "origin", "meta"}
     assert not outcome.removed
+
+
+def test_measured_columns_are_carried_where_named() -> None:
+    batch = texts({"a": "text"}).append_column("edu.score", pa.array([3.5])).append_column("edu.other", pa.array([1]))
+    kept = Signatures(SignaturesConfig(carry=("edu.score",))).process(batch).kept
+    assert kept["edu.score"].to_pylist() == [3.5]
+    assert "edu.other" not in kept.column_names
+
+
+def test_a_column_to_carry_that_nobody_measured_is_told() -> None:
+    with pytest.raises(StageError, match=r"carry names columns.*edu\.score"):
+        Signatures(SignaturesConfig(carry=("edu.score",))).process(texts({"a": "text"}))
+
+
+def test_with_datatroves_words_keys_are_made_of_its_signature() -> None:
+    """Numbers are equal for it: such texts meet in all bands, but are no exact duplicates."""
+    stage = Signatures(SignaturesConfig(words="datatrove"))
+    one, other = "on 3 May they sold 12 cows", "on 4 May they sold 13.5 cows"
+    first, second, short = stage.process(texts({"a": one, "b": other, "c": "four words are few"})).kept.to_pylist()
+    assert first["dedup.bands"] == second["dedup.bands"]
+    assert first["dedup.audit"] == second["dedup.audit"]
+    assert first["dedup.content_hash"] != second["dedup.content_hash"]
+    assert short["dedup.bands"] is None

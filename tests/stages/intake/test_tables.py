@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.stage import Removal
+from pipeline.stage import Context, Removal
 from stages.intake.tables import Tables, TablesConfig
+from tests.stages.in_process import rows_of, run_here
 from tests.stages.intake import packing
 from tests.stages.intake.packing import PACKINGS
 
@@ -324,3 +325,121 @@ def test_a_list_of_licences_is_kept(tmp_path):
     (tmp_path / "a.parquet").write_bytes(parquet(table))
     [row], _ = read(tmp_path / "a.parquet", columns={"licence": "licences"})
     assert dict(row["meta"])["licence"] == "MIT, Apache-2.0"
+
+
+CARRY = {"embedding": "list<float32>", "score": "float64"}
+FLOAT32 = st.floats(width=32, allow_nan=False)
+
+
+@given(
+    st.lists(st.tuples(st.none() | st.lists(FLOAT32 | st.none(), max_size=4), st.none() | st.floats(allow_nan=False)))
+)
+def test_carried_columns_of_parquet_and_arrow_come_back_with_their_types(table_file, rows):
+    vectors, scores = [vector for vector, _ in rows], [score for _, score in rows]
+    embedding = pa.array(vectors, pa.list_(pa.float32()))
+    table = pa.table({"text": ["a"] * len(rows), "embedding": embedding, "score": pa.array(scores, pa.float64())})
+    for pack in BINARY.values():
+        table_file.write_bytes(pack(table, 7))
+        documents, removed = read(table_file, carry=CARRY)
+        assert [(row["embedding"], row["score"], row["meta"], removed) for row in documents] == [
+            (vector, score, [], []) for vector, score in rows
+        ]
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_a_row_that_fails_takes_no_carried_value_from_another(tmp_path, kind):
+    many = range(1200)
+    columns = {"text": ["a" if n % 3 else " " for n in many], "score": [n / 2 for n in many]}
+    (tmp_path / "a.parquet").write_bytes(BINARY[kind](pa.table(columns)))
+    documents, removed = read(tmp_path, carry={"score": "float64"})
+    assert [(row["id"], row["score"]) for row in documents] == [(f"corpus/a.parquet@{n}", n / 2) for n in many if n % 3]
+    assert len(removed) == 400
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_a_score_of_an_earlier_run_is_carried_under_its_name_with_a_dot(tmp_path, kind):
+    (tmp_path / "a.parquet").write_bytes(BINARY[kind](pa.table({"text": ["a", ""], "edu.score": [0.5, 1.0]})))
+    [row], [end] = read(tmp_path, carry={"edu.score": "float64"})
+    assert (row["edu.score"], row["meta"], end.scores) == (0.5, [], {})
+
+
+@pytest.mark.parametrize("kind", BINARY)
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        pa.array([[1, 2], None], pa.list_(pa.int8())),
+        pa.array([[1, 2], None], pa.list_(pa.float64(), 2)),
+        pa.array([[1, 2], None], pa.large_list(pa.float64())),
+        pa.array([[1, 2], None], pa.list_(pa.field("element", pa.float32(), nullable=False))),
+        pa.array([None, None]),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_columns_of_other_types_are_cast_to_one_schema(tmp_path, kind, embedding):
+    table = pa.table({"text": ["a", "b"], "embedding": embedding, "score": [1, None]})
+    (tmp_path / "a.parquet").write_bytes(BINARY[kind](table))
+    documents, removed = read(tmp_path, carry=CARRY)
+    assert [row["embedding"] for row in documents] == embedding.to_pylist()
+    assert [(type(row["score"]), row["score"]) for row in documents] == [(float, 1.0), (type(None), None)]
+    assert (schemas_of(tmp_path, carry=CARRY), removed) == ([CARRIED_SCHEMA], [])
+
+
+CARRIED_SCHEMA = [("embedding", pa.list_(pa.float32())), ("score", pa.float64())]
+
+
+def schemas_of(path: Path, **options: object) -> list[list[tuple[str, pa.DataType]]]:
+    """Names and types of the carried columns of each batch."""
+    stage = Tables(TablesConfig(files=path, **options))
+    outcomes = [outcome for split in stage.splits() for outcome in stage.read(split, "corpus", Context(seed=1))]
+    return [[(f.name, f.type) for f in outcome.kept.schema if f.name in stage.config.carry] for outcome in outcomes]
+
+
+@pytest.mark.parametrize("kind", BINARY)
+@pytest.mark.parametrize(
+    ("columns", "reason", "evidence"),
+    [
+        ({"score": [1.0]}, "no_column", "row 0: no column 'embedding', to be carried; there are: text, score"),
+        ({"embedding": ["x"], "score": [1]}, "column_type", "row 0: the column 'embedding' is string, not list<item"),
+        ({"embedding": [[2**60]], "score": [1]}, "column_type", "row 0: the column 'embedding' is list<"),
+        ({"embedding": [[1]], "score": [2**60 + 1]}, "column_type", "row 0: the column 'score' is int64, not double"),
+    ],
+)
+def test_a_file_without_the_column_or_of_a_type_that_does_not_fit_fails(tmp_path, kind, columns, reason, evidence):
+    (tmp_path / "a.parquet").write_bytes(BINARY[kind](pa.table({"text": ["a"], **columns})))
+    documents, (end,) = read(tmp_path, carry=CARRY)
+    assert (documents, end.verdict, end.reason) == ([], "failed", reason)
+    assert end.evidence.startswith(f"a.parquet: {evidence}")
+    assert schemas_of(tmp_path, carry=CARRY) == [CARRIED_SCHEMA]
+
+
+def test_a_carried_score_decides_which_copy_stays(tmp_path):
+    table = pa.table({"text": ["the same ten words stand in each of these rows"] * 3, "score": [1, 3, 2]})
+    (tmp_path / "a.parquet").write_bytes(parquet(table))
+    artifacts = {
+        "web": {"stage": "tables", "files": str(tmp_path / "a.parquet"), "carry": {"score": "float64"}},
+        "unique": {"stage": "dedup", "from": "web", "prefer": {"score": "score"}},
+    }
+    [row] = rows_of(run_here(tmp_path, artifacts)["unique"])
+    assert (row["id"], row["score"]) == ("web/a.parquet@1", 3.0)
+
+
+def test_two_columns_of_one_name_cannot_be_carried(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array([1.0]), pa.array([2.0])], ["text", "score", "score"])
+    (tmp_path / "a.arrow").write_bytes(arrow_file(table))
+    documents, (end,) = read(tmp_path, carry={"score": "float64"})
+    assert (documents, end.reason) == ([], "no_column")
+    assert end.evidence.startswith("a.arrow: row 0: more than one column 'score'")
+
+
+def test_csv_has_no_types_to_carry(tmp_path):
+    (tmp_path / "a.csv").write_text("text,score\none,1\n")
+    documents, (end,) = read(tmp_path, carry={"score": "float64"})
+    assert (documents, end.verdict, end.reason) == ([], "failed", "no_types")
+
+
+@pytest.mark.parametrize("name", ["date", "payload", "_private", "stars", "title", "license"])
+def test_a_carried_column_has_a_name_that_is_not_taken(tmp_path, name):
+    options = {"columns": {"text": ("title",)}, "meta": ["stars"]}
+    with pytest.raises(ValidationError, match=f"carry: '{name}'"):
+        TablesConfig(files=tmp_path, carry={name: "float64"}, **options)
+    assert TablesConfig(files=tmp_path, carry={"no": "bool", "rank": "int64"}, meta="none").carry

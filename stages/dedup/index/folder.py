@@ -1,0 +1,225 @@
+"""The folder of an index: which documents earlier runs have kept, and by what others are compared with them.
+
+    INDEX/generations/<n>.json      a manifest: what one run has added, from 1 without a gap
+    INDEX/parts/<sha256>.parquet    documents, named by the digest of the file: never changed
+
+Generation n is all that the manifests 1 to n name. A manifest is put in place whole, under a name that is still free:
+of two runs that add to one generation at once, one comes too late and is told so. To take the newest generation back,
+delete its manifest; parts that no manifest names do no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import storage
+from pipeline.artifact import DocumentPart, digest_of
+from pipeline.errors import InputError, StageError
+from pipeline.stage import Options
+
+FORMAT = 1
+_MANIFEST = re.compile(r"([1-9]\d*)\.json")
+
+
+@dataclass(frozen=True)
+class IndexPart:
+    """A file of documents."""
+
+    sha256: str
+    rows: int
+    size_bytes: int
+
+    def path(self, folder: Path) -> Path:
+        return folder / "parts" / f"{self.sha256}.parquet"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one run has added to an index."""
+
+    number: int
+    name: str  # of what was added, unique in the index
+    signatures: Mapping[str, Any]  # what documents must have in common to be compared
+    parts: tuple[IndexPart, ...]
+    duplicates: str  # fingerprint of the artifact that decided which documents are kept
+
+    def to_json(self) -> dict[str, Any]:
+        parts = [vars(part) for part in self.parts]
+        return {"format": FORMAT, **vars(self), "signatures": dict(self.signatures), "parts": parts}
+
+
+class Indexed(Options):
+    """The generations of an index that documents are compared with."""
+
+    folder: Path
+    generation: int
+    """The last of them; 0: none, the index is new."""
+    digest: str
+    """Digest of the contents of all of them."""
+
+
+def indexed_before(folder: Path, name: str | None, signatures: Mapping[str, Any]) -> Indexed:
+    """What a run is compared with that adds its documents as ``name``, or adds none.
+
+    All generations; of an index that ``name`` was added to already, those before it, so that a run which is given
+    again finds what it found.
+
+    Raises:
+        InputError: there is no index, and none is begun.
+        StageError: the index is damaged, or its documents have other signatures.
+    """
+    generations = _generations(folder)
+    if not generations and name is None:
+        raise InputError(
+            f"{folder} holds no index to compare with: check the path, or begin an index there with 'add_as'"
+        )
+    names = [generation.name for generation in generations]
+    before = generations[: names.index(name)] if name in names else generations
+    for generation in before:
+        _check_signatures(folder, generation, signatures)
+        for part in generation.parts:
+            _check_size(part, folder)
+    return Indexed(folder=folder, generation=len(before), digest=_digest(before))
+
+
+def indexed_parts(indexed: Indexed) -> list[DocumentPart]:
+    """The files of these generations, in their order.
+
+    Raises:
+        StageError: the index is no longer what it was.
+    """
+    generations = _unchanged(indexed)
+    return [
+        DocumentPart(
+            artifact="index",
+            part=generation.name,
+            name=f"index/{part.sha256}",
+            path=part.path(indexed.folder),
+            digest=part.sha256,
+            rows=part.rows,
+            size_bytes=part.size_bytes,
+        )
+        for generation in generations
+        for part in generation.parts
+    ]
+
+
+def check_part(path: Path, sha256: str) -> None:
+    """Read a file of an index and hold it to its digest.
+
+    Raises:
+        StageError: it is damaged.
+    """
+    if storage.sha256_of(path) != sha256:
+        raise StageError(f"{path} is damaged: its digest is not its name. Restore it from a copy of the index")
+
+
+def add_part(folder: Path, file: Path, rows: int) -> IndexPart:
+    """Move a finished file into the index, onto the disk before this returns. It counts once a generation names it."""
+    part = IndexPart(storage.sha256_of(file), rows, file.stat().st_size)
+    path = part.path(folder)
+    storage.make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with storage.explained_disk_errors(path):
+            shutil.move(file, beside)  # a copy, if the index is on another file system
+        storage.flush(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return part
+
+
+def publish(indexed: Indexed, added: Generation) -> None:
+    """Make ``added`` the generation behind those that its documents were compared with. Twice does no harm.
+
+    Raises:
+        StageError: the index has changed since, or holds other documents under this name, or a part is gone.
+    """
+    _unchanged(indexed)
+    for part in added.parts:
+        _check_size(part, indexed.folder)
+    path = _manifest(indexed.folder, added.number)
+    if storage.put_if_absent(path, json.dumps(added.to_json(), indent=1).encode()):
+        return
+    there = _read(path)
+    if there.name != added.name:
+        raise StageError(
+            f"{path}: {there.name!r} was added to the index since this run has looked. Give the same command again: "
+            f"{added.name!r} is then compared with those documents too"
+        )
+    if there.parts != added.parts:
+        raise StageError(
+            f"{path}: the index holds {added.name!r} already, with other documents. If these come from elsewhere, give "
+            "them another name by 'add_as'; if this recipe has changed, delete this file and those of later "
+            "generations, and give the same command again"
+        )
+
+
+def _generations(folder: Path) -> list[Generation]:
+    numbers = sorted(
+        int(m[1]) for path in (folder / "generations").glob("*.json") if (m := _MANIFEST.fullmatch(path.name))
+    )
+    if numbers != list(range(1, len(numbers) + 1)):
+        missing = min(set(range(1, numbers[-1])) - set(numbers))
+        raise StageError(f"{_manifest(folder, missing)} is missing, but there are later ones: restore it")
+    return [_read(_manifest(folder, number)) for number in numbers]
+
+
+def _unchanged(indexed: Indexed) -> list[Generation]:
+    generations = _generations(indexed.folder)[: indexed.generation]
+    if _digest(generations) != indexed.digest:
+        raise StageError(
+            f"the index {indexed.folder} has lost generations since this run has looked. Give the same command again, "
+            "to compare with those that are left"
+        )
+    return generations
+
+
+def _manifest(folder: Path, number: int) -> Path:
+    return folder / "generations" / f"{number}.json"
+
+
+def _read(path: Path) -> Generation:
+    try:
+        values = json.loads(path.read_bytes())
+        if values.pop("format") != FORMAT:
+            raise StageError(f"{path} is the manifest of an index that another version of Sluice has made: begin anew")
+        return Generation(**{**values, "parts": tuple(IndexPart(**part) for part in values["parts"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageError(f"{path} is damaged ({error}): restore it from a copy of the index") from error
+
+
+def _digest(generations: list[Generation]) -> str:
+    return digest_of([part.sha256 for generation in generations for part in generation.parts])
+
+
+def _check_signatures(folder: Path, generation: Generation, signatures: Mapping[str, Any]) -> None:
+    differences = [
+        f"{key} is {generation.signatures.get(key)} there and {signatures.get(key)} here"
+        for key in sorted({*generation.signatures, *signatures})
+        if generation.signatures.get(key) != signatures.get(key)
+    ]
+    if differences:
+        raise StageError(
+            f"{_manifest(folder, generation.number)}: its documents cannot be compared with these: "
+            f"{', '.join(differences)}. Give the same options to dedup, or use another index"
+        )
+
+
+def _check_size(part: IndexPart, folder: Path) -> None:
+    path = part.path(folder)
+    if not path.exists():
+        raise StageError(f"{path}, a part of the index, is missing. Restore it from a copy of the index")
+    if path.stat().st_size != part.size_bytes:
+        raise StageError(
+            f"{path} is damaged: {path.stat().st_size:,} bytes instead of {part.size_bytes:,}. Restore it from a copy "
+            "of the index"
+        )
