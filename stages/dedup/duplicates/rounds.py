@@ -16,7 +16,6 @@ from pipeline.stage import Task
 from stages.dedup.duplicates.components import (
     Messages,
     Pointers,
-    forest,
     links_as_messages,
     no_pointers,
     owners,
@@ -37,8 +36,9 @@ def write_links(task: Task, out: Path) -> dict[str, Any]:
     links = star_links(np.asarray(records["key"]), np.asarray(records["location"]))
     del records
     is_new = links.low < np.uint64(task.arguments["index_begins"])  # what only the index shares is not compared
-    tree = forest(links.high[is_new], links.low[is_new])
-    _write_messages(out, links_as_messages(*tree), owners(tree[0], task.arguments["owners"]), task.arguments["owners"])
+    high, low = links.high[is_new], links.low[is_new]
+    owners_ = task.arguments["owners"]
+    _write_messages(out, links_as_messages(high, low), owners(high, owners_), owners_)
     return {"links": int(is_new.sum()), "keys_shared": links.keys_shared, "largest_key": links.largest}
 
 

@@ -39,7 +39,7 @@ AUDITED_DOCUMENTS = 20_000  # about as many, or all of a smaller corpus, take pa
 
 # Memory that a task takes for each row of its partition, measured (docs/benchmarks.md) and rounded up.
 RECORD_BYTES = 64  # a key of a document
-VERTEX_BYTES = 100  # a document with a link
+VERTEX_BYTES = 130  # a document, for its links: about three
 MEMBER_BYTES = 1000  # a document that may be a duplicate, its shingles apart
 SHINGLE_FACTOR = 8  # memory for shingles, in bytes of compressed text
 

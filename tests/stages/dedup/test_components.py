@@ -15,7 +15,6 @@ from stages.dedup.duplicates.components import (
     Step,
     by_recipient,
     components,
-    forest,
     links_as_messages,
     no_pointers,
     owners,
@@ -109,22 +108,6 @@ def test_components_of_a_large_graph_are_scipys_within_few_rounds(name: str, par
 def test_without_links_there_are_no_components() -> None:
     found, rounds = components(np.empty(0, np.uint64), np.empty(0, np.uint64), 3)
     assert (len(found.vertex), rounds) == (0, 1)
-
-
-@pytest.mark.parametrize("name", GRAPHS)
-def test_a_forest_links_each_vertex_to_the_least_of_its_component(name: str) -> None:
-    of = GRAPHS[name][0]()
-    vertex, root = by_scipy(*of)
-    found_vertex, found_root = forest(*of)
-    np.testing.assert_array_equal(found_vertex, vertex[vertex != root])
-    np.testing.assert_array_equal(found_root, root[vertex != root])
-
-
-def test_components_of_forests_of_the_links_are_those_of_the_links() -> None:
-    high, low = random_graph(0.7)
-    forests = [forest(high[i::7], low[i::7]) for i in range(7)]
-    vertex, root = (np.concatenate(parts) for parts in zip(*forests, strict=True))
-    np.testing.assert_array_equal(components(vertex, root, 3)[0].root, components(high, low)[0].root)
 
 
 def rounds_of(of: Links, partitions: int) -> list[tuple[list[Messages], list[Step]]]:
