@@ -308,6 +308,12 @@ class ArtifactFolder:
                 self.discard(part.key, self.folder / part.folder)
         return len(keys)
 
+    def forget_unnamed(self) -> int:
+        """Undo the commits of parts that no manifest names: those that only passed rows on; returns how many."""
+        manifests = [json.loads(path.read_bytes()) for path in (self.folder / "manifests").glob("*.json")]
+        named = {part["key"] for manifest in manifests for part in manifest["parts"]}
+        return self.forget(lambda part: part.key not in named)
+
     def _all_records(self) -> list[Path]:
         return sorted((self.folder / "commits").glob("*.json"))
 

@@ -17,8 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import StageError
+
 PARTITIONS = b"partitions"  # in the file's metadata: the partition of each row group, as JSON
-MIN_ROW_GROUP_BYTES = 64 << 10  # of many partitions, too, so that reads are worth their requests
+MAX_ROW_GROUP_ROWS = 64 << 20  # pyarrow divides a row group of more rows, whatever size it is told
+MIN_ROW_GROUP_BYTES = 8 << 10  # of many partitions, too, so that reads are worth their requests
 
 
 def partitions_for(size_bytes: int, task_memory_bytes: int) -> int:
@@ -70,8 +73,9 @@ class PartitionedWriter:
         table = table.take(pa.array(order)) if self.partitions > 1 else table
         begin = 0
         for partition, end in enumerate(ends.tolist()):
-            if end > begin:
-                self._writer.write_table(table.slice(begin, end - begin), row_group_size=end - begin)
+            for first in range(begin, end, MAX_ROW_GROUP_ROWS):
+                rows = min(end - first, MAX_ROW_GROUP_ROWS)
+                self._writer.write_table(table.slice(first, rows), row_group_size=rows)
                 self._written.append(partition)
             begin = end
 
@@ -105,5 +109,9 @@ def partition_tables(paths: Sequence[Path], partition: int, columns: Sequence[st
     for path in paths:
         with pq.ParquetFile(path) as file:
             partitions = json.loads(file.metadata.metadata[PARTITIONS])
+            if len(partitions) != file.num_row_groups:
+                raise StageError(
+                    f"{path}: {file.num_row_groups} row groups, but partitions of {len(partitions)}: a bug"
+                )
             for group in (i for i, written in enumerate(partitions) if written == partition):
                 yield file.read_row_group(group, columns=columns, use_threads=False)

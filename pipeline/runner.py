@@ -25,7 +25,7 @@ from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
-from pipeline.stage import Map
+from pipeline.stage import Map, Shuffle
 from pipeline.task import PartSpec, run_part
 
 MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
@@ -211,6 +211,10 @@ def sealed_artifacts(run: Run, graph: Graph, digests: InputDigests) -> dict[str,
             if artifact is not None:
                 for part in artifact.parts:
                     stop_on_failed(run, graph, node.name, part)
+                stage = node.steps[0].stage
+                if isinstance(stage, Shuffle):
+                    stage.check_sealed(artifact.summary)
+                    run.artifact_folder(node.name).forget_unnamed()
                 sealed[node.name] = artifact
     digests.save()
     return sealed
@@ -336,8 +340,7 @@ class Scheduler:
         self.run.artifact_folder(name).seal(artifact)
         self.sealed[name] = artifact
         if phases:
-            passing = {part.key for phase in phases for part in phase.parts} - {part.key for part in kept}
-            self.run.artifact_folder(name).forget(lambda part: part.key in passing)
+            self.run.artifact_folder(name).forget_unnamed()
         self._tell_empty_sources(plan, artifact)
         stage = self.stages[name]
         stage.seconds, stage.state = stage.elapsed(), "done"

@@ -256,6 +256,13 @@ class Shuffle(Stage[C]):
     def work(self, task: Task, out: Path, context: Context) -> Result:
         """Make the files of one task under ``out``, an empty folder. Equal tasks must give equal bytes."""
 
+    def check_sealed(self, summary: Mapping[str, Any]) -> None:
+        """Hold an artifact that an earlier run has sealed to what is not in its identity: limits, the outside world.
+
+        Raises:
+            StageError: it cannot be used as it is.
+        """
+
 
 @dataclass(frozen=True)
 class Expansion:

@@ -25,7 +25,11 @@ def repeated_lines(artifact: Artifact) -> Node:
             [
                 ("documents looked at", number(summary["documents"])),
                 (f"{unit}s compared", number(summary["units"])),
-                (f"distinct {unit}s that repeat too often", number(summary["repeated_units"])),
+                *(
+                    [(f"distinct {unit}s that repeat too often", number(summary["repeated_units"]))]
+                    if "repeated_units" in summary  # a Bloom filter cannot tell
+                    else []
+                ),
                 ("occurrences to cut", number(summary["to_cut"])),
             ]
         ),

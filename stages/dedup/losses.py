@@ -30,8 +30,19 @@ def losses(documents: Counts, lost: Counts, max_loss: float) -> dict[str, Any]:
     """What is lost by source and by language, [documents, lost] of each; and the alarms that this sets off."""
     by_source = _grouped([(source, n) for source, _, n in documents], [(source, n) for source, _, n in lost])
     by_language = _grouped([(language, n) for _, language, n in documents], [(language, n) for _, language, n in lost])
-    alarms = [*_alarms("source", by_source, max_loss), *_alarms("language", by_language, max_loss)]
-    return {"sources": by_source, "languages": by_language, "alarms": alarms}
+    return {"sources": by_source, "languages": by_language, "alarms": alarms(by_source, by_language, max_loss)}
+
+
+def alarms(
+    by_source: Mapping[str, Sequence[int]], by_language: Mapping[str, Sequence[int]], max_loss: float
+) -> list[str]:
+    """The losses that are larger than was allowed, in words."""
+    return [*_alarms("source", by_source, max_loss), *_alarms("language", by_language, max_loss)]
+
+
+def told_anew(facts: Mapping[str, Any], max_loss: float) -> dict[str, Any]:
+    """The facts of an earlier run, with the alarms that another limit sets off."""
+    return {**facts, "alarms": alarms(facts["sources"], facts["languages"], max_loss)}
 
 
 def _grouped(documents: Sequence[tuple[str, int]], lost: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
@@ -65,5 +76,5 @@ def check(facts: Mapping[str, Any], max_loss: float, alarm: Literal["stop", "war
     raise StageError(
         f"{'; '.join(facts['alarms'])}, more than max_loss {max_loss:g}. The largest groups are: {'; '.join(largest)}. "
         "If they are duplicates indeed, raise max_loss or set alarm: warn; if not, raise the threshold. Nothing was "
-        "removed, and what was found out is kept"
+        "removed by this run, and what was found out is kept"
     )

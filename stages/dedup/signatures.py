@@ -41,7 +41,7 @@ class Signatures(Map[SignaturesConfig]):
 
     Columns:
         dedup.content_hash: 128 bits of the words (as ``stages.dedup.shingles.words``), so that case, space and
-            punctuation make no difference; of a text without words, of its signs without whitespace.
+            punctuation make no difference; of a text without words, of its signs.
         dedup.url_hash: of the URL as ``stages.dedup.url_keys.normalized_url``; null without one.
         dedup.bands: a key for each band; null for a text without words.
         dedup.audit: one more hash, independent of the bands: two texts of Jaccard similarity s share it with
@@ -49,7 +49,7 @@ class Signatures(Map[SignaturesConfig]):
     """
 
     name = "dedup_signatures"
-    version = 5
+    version = 6
     config_type = SignaturesConfig
     provides = ("dedup.content_hash", "dedup.url_hash", "dedup.bands", "dedup.audit")
     commits_output: ClassVar[bool] = True
@@ -90,5 +90,5 @@ def _bands(found: TextSignatures) -> pa.Array:
 
 
 def hash_of_signs(text: str) -> bytes:
-    """128-bit hash of a text of signs alone (arrows, emoji), which has no words: without whitespace it counts."""
+    """128-bit hash of a text of signs alone (arrows, emoji), which has no words; runs of whitespace count as one."""
     return xxhash.xxh3_128_digest(" ".join(text.split()).encode())

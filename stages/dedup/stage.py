@@ -36,6 +36,17 @@ class DedupConfig(MatchConfig):
         return self
 
     @model_validator(mode="after")
+    def _found_at_all(self) -> DedupConfig:
+        if self.bands is None:
+            bands, rows = bands_for(self.threshold)
+            if 1 - (1 - self.threshold**rows) ** bands < LEAST_RECALL:
+                raise ValueError(
+                    f"{MOST_HASHES} hashes cannot find {LEAST_RECALL:.0%} of the pairs at a threshold of "
+                    f"{self.threshold:g}: give 'bands' and 'rows'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _both_or_none(self) -> DedupConfig:
         if (self.bands is None) != (self.rows is None):
             raise ValueError("'bands' and 'rows' go together: give both, or none to have them follow from 'threshold'")

@@ -57,11 +57,11 @@ def _is_tracking(parameter: bytes) -> bool:
 
 
 def url_hashes(urls: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """64-bit hash (uint64) of each normalised URL; null where there is none, or only space."""
+    """64-bit hash (uint64) of each normalised URL; null where nothing is left of it ("http://", "#top")."""
     content, offsets = bytes_and_offsets(urls)
     hashes = np.zeros(len(urls), np.uint64)
     is_blank = np.zeros(len(urls), np.bool_)
-    _hash_urls(content, offsets, _TRACKING_HASHES, hashes, is_blank)
+    _hash_urls(content, offsets, _TRACKING_HASHES, _NOTHING, hashes, is_blank)
     return pa.array(hashes, pa.uint64(), mask=is_blank)
 
 
@@ -70,6 +70,7 @@ def _hash_urls(
     content: NDArray[np.uint8],
     offsets: NDArray[np.int64],
     tracking: NDArray[np.uint64],
+    nothing: np.uint64,
     hashes: NDArray[np.uint64],
     is_blank: NDArray[np.bool_],
 ) -> None:
@@ -79,9 +80,8 @@ def _hash_urls(
             start += 1
         while end > start and content[end - 1] <= _SPACE:
             end -= 1
-        is_blank[i] = start == end
-        if start < end:
-            hashes[i] = _hash_url(content, start, _find(content, start, end, _HASH, _HASH), tracking)
+        hashes[i] = _hash_url(content, start, _find(content, start, end, _HASH, _HASH), tracking)
+        is_blank[i] = hashes[i] == nothing
 
 
 @kernel
@@ -202,3 +202,12 @@ def _fnv(text: bytes) -> int:
 
 
 _TRACKING_HASHES = np.array([_fnv(name) for name in (TRACKING_PREFIX, *sorted(TRACKING))], np.uint64)
+
+
+def _python_mixed(value: int) -> int:
+    for factor in (_MIX_1, _MIX_2):
+        value = (value ^ value >> 33) * int(factor) % 2**64
+    return value ^ value >> 33
+
+
+_NOTHING = np.uint64(_python_mixed(_python_mixed(int(_START))))  # hash of a URL of which nothing is left

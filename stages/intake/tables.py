@@ -206,7 +206,14 @@ class Tables(Source[TablesConfig]):
             raise BadTableError("unreadable", _first_line(error)) from error
 
     def _typed_rows(self, batch: pa.RecordBatch) -> Iterator[Row | BadRow]:
-        carried = {column.name: _cast(batch.column(column.name), column) for column in self._carried}
+        try:
+            carried = {column.name: _cast(batch.column(column.name), column) for column in self._carried}
+        except BadTableError:
+            if len(batch) == 1:
+                raise
+            for place in range(len(batch)):  # up to the row that does not fit
+                yield from self._typed_rows(batch.slice(place, 1))
+            return
         for place, cells in enumerate(_rows_of(batch.drop_columns(list(carried)))):
             if not isinstance(cells, BadRow):
                 # as slices: a list of 1000 numbers through Python costs 60 µs a row, a slice 1

@@ -31,6 +31,7 @@ COUNTS: Mapping[PrivateType, str] = {
 PLACEHOLDERS: Mapping[PrivateType, str] = {name: f"<{name.upper()}>" for name in TYPES}
 """<EMAIL>, <PHONE>, <IP_ADDRESS>, <CREDIT_CARD>, <IBAN>, <SECRET>."""
 
+QUOTES = frozenset({"dedup_lines_cut.line"})  # columns in which other stages quote the text: masked as well
 SPANS = "privacy.spans"
 SPANS_TYPE = pa.list_(pa.struct([("type", pa.string()), *((name, pa.int32()) for name in Span._fields[1:])]))
 """Where the masks are: ``start`` and ``end`` of the placeholder in the text as it is now, ``original_start`` and
@@ -110,6 +111,10 @@ class Privacy(Filter[PrivacyConfig]):
         columns = self._counts(spans, len(texts)) | {SPANS: _stored(spans, len(texts))}
         if changed:
             columns["text"] = _with_rows(texts, {row: text for row, (text, _) in changed.items()})
+        for name in QUOTES.intersection(batch.column_names):
+            quoted = batch[name].cast(pa.large_string()).combine_chunks()
+            masks = {row: text for row, (text, _) in self._masked(pc.fill_null(quoted, ""), batch).items()}
+            columns[name] = _with_rows(quoted, masks).cast(batch[name].type)
         return with_columns(batch, columns)
 
     def noted(self, batch: pa.Table, measured: pa.Table) -> Mapping[str, Mapping[str, int]]:

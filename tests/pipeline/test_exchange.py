@@ -54,6 +54,18 @@ def test_a_partition_is_read_out_of_all_files_and_has_its_columns_even_when_empt
     assert read_partition([tmp_path / "b"], 0).schema.names == SCHEMA.names
 
 
+@pytest.mark.slow  # a gigabyte
+def test_more_rows_of_one_partition_than_a_row_group_takes_are_all_read(tmp_path: Path) -> None:
+    schema, rows = pa.schema([("n", pa.uint8())]), (64 << 20) + 10
+    partition = np.zeros(rows, np.uint8)
+    partition[-3:] = 1
+    with PartitionedWriter(tmp_path / "rows", schema, 2) as writer:
+        writer.write(pa.table([pa.array(partition)], schema=schema), partition)
+    read = [read_partition([tmp_path / "rows"], p)["n"] for p in (0, 1)]
+    assert [len(column) for column in read] == [rows - 3, 3]
+    assert read[1].to_pylist() == [1, 1, 1]
+
+
 def test_a_partition_out_of_range_is_refused(tmp_path: Path) -> None:
     writer = PartitionedWriter(tmp_path / "rows.parquet", SCHEMA, 2)
     with pytest.raises(ValueError, match="not between 0 and 1"), writer:

@@ -16,6 +16,7 @@ from pipeline.exchange import PartitionedWriter
 from pipeline.stage import Context, Task
 from stages.dedup.duplicates.audit import in_sample
 from stages.dedup.duplicates.corpus import ROW_BITS
+from stages.dedup.duplicates.options import DuplicatesConfig
 from stages.kernel import kernel
 from stages.text.normalized_words import HASH_FACTOR, HASH_START, finished
 from stages.text.utf8 import bytes_and_offsets
@@ -29,7 +30,7 @@ BATCH_ROWS = 65_536
 _CONTENT, _URL, _AUDIT = (np.uint64(0x9E6C63D0676A9A99), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0xA24BAED4963EE407))
 
 
-def write_keys(task: Task, out: Path, context: Context, fuzzy: bool, by_url: bool) -> dict[str, Any]:
+def write_keys(task: Task, out: Path, context: Context, config: DuplicatesConfig) -> dict[str, Any]:
     """Records (key, location) of one part's documents, by partition of the key; tells new documents by language too.
 
     What a document meets others by: each band, its content, its URL if asked for, its id (for one that occurs twice),
@@ -38,15 +39,18 @@ def write_keys(task: Task, out: Path, context: Context, fuzzy: bool, by_url: boo
     (path,) = task.files["signatures"]
     part, partitions = task.arguments["part"], task.arguments["partitions"]
     columns = ["id", "source", "language", "dedup.content_hash"]
-    columns += ["dedup.bands", "dedup.audit"] * fuzzy + ["dedup.url_hash"] * by_url
+    columns += ["dedup.bands", "dedup.audit"] * config.fuzzy + ["dedup.url_hash"] * config.by_url
     counts: Counter[tuple[str, str | None]] = Counter()
     row = 0
-    with PartitionedWriter(out / RECORDS_FILE, RECORDS, partitions) as writer, pq.ParquetFile(path) as file:
+    with (
+        PartitionedWriter(out / RECORDS_FILE, RECORDS, partitions, config.task_memory_bytes // 8) as writer,
+        pq.ParquetFile(path) as file,
+    ):
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             locations = (np.uint64(part << ROW_BITS) + np.arange(row, row + len(batch), dtype=np.uint64)).astype(
                 np.uint64
             )
-            for keys, places in _records(batch, task.arguments["sample_bits"], fuzzy, by_url):
+            for keys, places in _records(batch, task.arguments["sample_bits"], config.fuzzy, config.by_url):
                 table = pa.table([pa.array(keys), pa.array(locations[places])], schema=RECORDS)
                 writer.write(table, partition_of(keys, partitions))
             if not task.arguments["is_indexed"]:

@@ -38,6 +38,7 @@ class MemberOptions:
     words: WordKind
     bands: int
     score: str | None  # column
+    buffer_bytes: int = 128 << 20  # of rows before they are written
 
 
 _ROOT = np.uint64(0xD6E8FEB86659FD93)
@@ -79,7 +80,7 @@ def write_members(task: Task, out: Path, context: Context, options: MemberOption
     locations, roots = np.asarray(labels["vertex"]), np.asarray(labels["root"])
     numbers = locations >> np.uint64(ROW_BITS)
     schema, partitions = members_schema(options.bands), task.arguments["partitions"]
-    with PartitionedWriter(out / MEMBERS_FILE, schema, partitions) as writer:
+    with PartitionedWriter(out / MEMBERS_FILE, schema, partitions, options.buffer_bytes) as writer:
         parts = zip(task.arguments["parts"], task.files["signatures"], task.files["documents"], strict=True)
         for (number, input_, is_indexed), signatures, documents in parts:
             first, last = np.searchsorted(numbers, np.array([number, number + 1], np.uint64)).tolist()

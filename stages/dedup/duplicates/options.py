@@ -47,6 +47,7 @@ class DuplicatesConfig(MatchConfig):
     def rules(self) -> Rules:
         return Rules(
             threshold=self.threshold,
+            fuzzy=self.fuzzy,
             verify=self.verify,
             by_url=self.by_url,
             within_source=self.within == "source",

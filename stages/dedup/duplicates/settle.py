@@ -1,7 +1,8 @@
 """Which documents of a candidate component go, and for which other one.
 
 Documents are visited from the most wanted to the least. Each of a document's keys (band keys, content hash, URL) keeps
-a list of winners: those that documents of this key have become, or have lost to. A document is compared with the
+a list of winners: those that documents of this key have become, or have lost to (of a content hash: winners with that
+content alone, so that others never crowd out the one that all its copies go for). A document is compared with the
 winners in the lists of its keys, the most wanted first, and goes for the first one that it duplicates; otherwise it is
 kept, and a winner itself. A document that goes enters its winner into the lists of its own keys, so that what is
 similar to the loser meets the winner too, and is checked against it: chains of weak links swallow nothing.
@@ -50,6 +51,7 @@ class Rules(NamedTuple):
     """When one document is a duplicate of another."""
 
     threshold: float = 0.8  # Jaccard similarity of the shingles, above 0 and up to 1
+    fuzzy: bool = True  # False: equal content, or the same URL, and no likeness
     verify: bool = True  # False: to have a band key in common with the winner itself is enough
     by_url: bool = True  # the same URL is enough
     within_source: bool = False  # documents of different sources are never compared
@@ -131,9 +133,10 @@ def ranked(
     if is_indexed is not None:
         columns = {"is_indexed": (pa.array(is_indexed).cast(pa.uint8()), "descending"), **columns}
     if score is not None:
-        columns["score"] = (score, "descending")
+        columns["score"] = (pc.if_else(pc.is_nan(score), None, score), "descending")
     if date is not None:
-        columns["date"] = (date, "descending" if newest_first else "ascending")
+        known = pc.if_else(pc.equal(date, ""), None, date)
+        columns["date"] = (known, "descending" if newest_first else "ascending")
     columns["id"] = (ids, "ascending")
     table = pa.table({name: values for name, (values, _) in columns.items()})
     order = pc.sort_indices(table, [(name, direction) for name, (_, direction) in columns.items()]).to_numpy()
@@ -216,7 +219,10 @@ def _settle(
                             similarity[document] = likeness
                             reason[document] = code
                             break
-            for slot in own:
+            for column in range(columns):
+                slot = own[column]
+                if column == columns - 2 and not _same_content(c, document, members[stands_for]):
+                    continue
                 if slot >= 0 and not _has(table, slot, stands_for):
                     if table.sizes[slot] == rules.max_winners:
                         capped += 1
@@ -302,9 +308,11 @@ def _may_compare(c: Candidates, rules: Rules, document: int, other: int) -> bool
 @kernel
 def _verdict(c: Candidates, rules: Rules, document: int, other: int) -> tuple[int, float]:
     """Why a document goes for another one, and its similarity to that one; KEPT if it does not."""
-    if c.content[document, 0] == c.content[other, 0] and c.content[document, 1] == c.content[other, 1]:
+    if _same_content(c, document, other):
         return EXACT_DUPLICATE, 1.0
     has_same_url = rules.by_url and c.url[document] != 0 and c.url[document] == c.url[other]
+    if not rules.fuzzy and not has_same_url:
+        return KEPT, -1.0
     is_certain = has_same_url or (not rules.verify and shares_band(c.bands, document, other))
     likeness = jaccard_from(
         c.shingles[c.offsets[document] : c.offsets[document + 1]],
@@ -314,6 +322,11 @@ def _verdict(c: Candidates, rules: Rules, document: int, other: int) -> tuple[in
     if has_same_url:
         return SAME_URL, likeness
     return (NEAR_DUPLICATE, likeness) if likeness >= 0.0 else (KEPT, likeness)
+
+
+@kernel
+def _same_content(c: Candidates, document: int, other: int) -> bool:
+    return bool(c.content[document, 0] == c.content[other, 0] and c.content[document, 1] == c.content[other, 1])
 
 
 @kernel

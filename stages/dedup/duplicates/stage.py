@@ -32,7 +32,7 @@ from stages.dedup.duplicates.options import DuplicatesConfig
 from stages.dedup.duplicates.summary import largest_clusters, summary_of
 from stages.dedup.duplicates.verdicts import DECIDED_FILE, write_decided
 from stages.dedup.index.folder import check_part, indexed_parts
-from stages.dedup.losses import check
+from stages.dedup.losses import check, told_anew
 
 DUPLICATES_FILE = "duplicates.parquet"
 AUDITED_DOCUMENTS = 20_000  # about as many, or all of a smaller corpus, take part in the estimate of recall
@@ -51,6 +51,7 @@ class Duplicates(Shuffle[DuplicatesConfig]):
     """
 
     name = "dedup_duplicates"
+    version = 2
     config_type = DuplicatesConfig
     produces: ClassVar[str] = "duplicates"
 
@@ -172,18 +173,25 @@ class Duplicates(Shuffle[DuplicatesConfig]):
         arguments = {**summary_of(facts, self.config.max_loss), "indexed": indexed}
         return Task("summary", "summary", (), arguments=arguments, is_kept=True)
 
+    def check_sealed(self, summary: Mapping[str, Any]) -> None:
+        facts = told_anew(summary, self.config.max_loss)
+        check(facts, self.config.max_loss, self.config.alarm, largest_clusters(facts))
+
     def work(self, task: Task, out: Path, context: Context) -> Result:
         config, arguments = self.config, dict(task.arguments)
+        context.progress(0, 1)
         if task.phase == "keys":
             if arguments["is_indexed"]:
                 check_part(task.files["signatures"][0], task.content[0])
-            found = write_keys(task, out, context, config.fuzzy, config.by_url)
+            found = write_keys(task, out, context, config)
         elif task.phase == "links":
             found = rounds.write_links(task, out)
         elif task.phase.startswith("round "):
             found = rounds.write_round(task, out)
         elif task.phase == "members":
-            options = MemberOptions(config.ngram, config.words, config.bands, config.prefer.score)
+            options = MemberOptions(
+                config.ngram, config.words, config.bands, config.prefer.score, config.task_memory_bytes // 8
+            )
             found = write_members(task, out, context, options)
         elif task.phase == "verdicts":
             found = write_decided(task, out, context, config)

@@ -67,6 +67,6 @@ def summary_of(phases: Mapping[str, Summaries], max_loss: float) -> dict[str, An
 def largest_clusters(facts: Mapping[str, Any]) -> list[str]:
     """The largest clusters in words, for the alarm."""
     return [
-        f"{cluster['size']:,} like {cluster['winner']} ({' '.join(cluster['text'].split())[:80]!r})"
+        f"{cluster['size']:,} like {cluster['winner']} ({' '.join((cluster['text'] or '').split())[:80]!r})"
         for cluster in facts["clusters"][:3]
     ]

@@ -163,6 +163,19 @@ def publish(indexed: Indexed, added: Generation) -> None:
         )
 
 
+def check_published(folder: Path, name: str) -> None:
+    """See that what a finished run has added is still there.
+
+    Raises:
+        StageError: it was taken back.
+    """
+    if all(generation.name != name for generation in _generations(folder)):
+        raise StageError(
+            f"the index {folder} no longer holds {name!r}, which this run has added. To add it again, give the same "
+            "command with a new folder for the run (--out)"
+        )
+
+
 def _generations(folder: Path) -> list[Generation]:
     numbers = sorted(
         int(m[1]) for path in (folder / "generations").glob("*.json") if (m := _MANIFEST.fullmatch(path.name))

@@ -22,7 +22,7 @@ from pipeline.artifact import Artifact, Phase
 from pipeline.stage import Context, Result, Shuffle, Task
 from stages.dedup.duplicates.corpus import Corpus
 from stages.dedup.duplicates.members import SIGNATURE_COLUMNS, MemberOptions, members_of
-from stages.dedup.index.folder import Generation, Indexed, IndexPart, add_part, publish
+from stages.dedup.index.folder import Generation, Indexed, IndexPart, add_part, check_published, publish
 from stages.dedup.remove import DUPLICATES_FILE
 from stages.dedup.signatures import CONTENT_HASH_BYTES, Signatures, SignaturesConfig
 from stages.text.signatures import SEED, WordKind
@@ -94,6 +94,9 @@ class AddToIndex(Shuffle[IndexConfig]):
         added = [part.summary for phase in phases for part in phase.parts if part.summary["rows"]]
         arguments = {"parts": added, "duplicates": duplicates.fingerprint}
         return [Task("publish", "publish", (), arguments=arguments, is_kept=True)]
+
+    def check_sealed(self, summary: Mapping[str, Any]) -> None:
+        check_published(self.config.indexed.folder, self.config.add_as)
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
         c = self.config

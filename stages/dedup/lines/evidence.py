@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.dedup.lines.cuts import TOP_LINES, summed
@@ -31,8 +33,10 @@ def add_samples(path: Path, lines: Sequence[dict[str, Any]], config: LineCountsC
         first_row += batch.num_rows
 
 
-def most_cut_domains(cuts: Sequence[Path], domains: Sequence[Path]) -> tuple[dict[int, str], list[dict[str, Any]]]:
-    """Names of the domains of which something is cut, and those of which most is."""
+def most_cut_domains(
+    cuts: Sequence[Path], domains: Sequence[Path], shown: Sequence[int]
+) -> tuple[dict[int, str], list[dict[str, Any]]]:
+    """Names of the domains with the hashes ``shown``, and the domains of which most is cut."""
     hashes, units = np.empty(0, np.uint64), np.empty(0, np.int64)
     for path in cuts:
         table = pq.read_table(path)
@@ -40,12 +44,16 @@ def most_cut_domains(cuts: Sequence[Path], domains: Sequence[Path]) -> tuple[dic
             np.concatenate([hashes, table["domain"].to_numpy()]),
             np.concatenate([units, table["units"].to_numpy().astype(np.int64)]),
         )
-    cut_on = dict(zip(hashes.tolist(), units.tolist(), strict=True))
     names: dict[int, str] = {}
-    found = []
+    found: list[dict[str, Any]] = []
     for path in domains:
-        for row in pq.read_table(path).to_pylist():
-            if row["domain"] in cut_on:
-                names[row["domain"]] = row["name"]
-                found.append({"domain": row["name"], "documents": row["documents"], "cut": cut_on[row["domain"]]})
+        table = pq.read_table(path)
+        places = np.searchsorted(hashes, table["domain"].to_numpy())
+        is_cut = (places < len(hashes)) & (np.append(hashes, np.uint64(0))[places] == table["domain"].to_numpy())
+        cut = pa.array(np.append(units, 0)[places])
+        table = table.append_column("cut", cut).filter(pa.array(is_cut))
+        named = table.filter(pc.is_in(table["domain"], pa.array(shown, pa.uint64())))
+        names |= dict(zip(named["domain"].to_pylist(), named["name"].to_pylist(), strict=True))
+        most = table.sort_by([("cut", "descending"), ("name", "ascending")]).slice(0, TOP_LINES)
+        found += [{"domain": r["name"], "documents": r["documents"], "cut": r["cut"]} for r in most.to_pylist()]
     return names, sorted(found, key=lambda domain: (-domain["cut"], domain["domain"]))[:TOP_LINES]

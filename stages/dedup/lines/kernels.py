@@ -418,8 +418,9 @@ def cut_units(
 
 @kernel
 def count_words(data: Bytes, offsets: Places) -> NDArray[np.int32]:
-    """Words of each text: runs of characters between ASCII white space, and each character from U+3000 to U+9FFF
-    (Chinese, Japanese), which are written without spaces."""
+    """Words of each text: runs of characters between ASCII white space, and each character of scripts that are written
+    without spaces: from U+3000 to U+9FFF (Chinese, Japanese), from U+0E00 to U+10BF (Thai, Lao, Tibetan, Burmese), and
+    from U+1780 to U+17FF (Khmer)."""
     counts = np.zeros(len(offsets) - 1, np.int32)
     for row in range(len(counts)):
         start, end = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
@@ -429,6 +430,9 @@ def count_words(data: Bytes, offsets: Places) -> NDArray[np.int32]:
         for i in range(start, end):
             found += (data[i] >= 0xE3) & (data[i] <= 0xE9)
         for i in range(start + np.uint64(1), end):
-            found += (data[i] > 32) & (data[i - np.uint64(1)] <= 32)
+            before = data[i - np.uint64(1)]
+            found += (data[i] > 32) & (before <= 32)
+            found += (before == 0xE0) & (data[i] >= 0xB8)
+            found += (before == 0xE1) & ((data[i] <= 0x82) | (data[i] == 0x9E) | (data[i] == 0x9F))
         counts[row] = found
     return counts

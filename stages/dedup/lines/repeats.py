@@ -294,7 +294,8 @@ class LineCounts(Shuffle[LineCountsConfig]):
         lines = [dict(line) for line in task.arguments["lines"]]
         for number, path in enumerate(task.files["documents"]):
             add_samples(path, [line for line in lines if line["part"] == number], self.config)
-        names, domains = most_cut_domains(task.files["cuts"], task.files["domains"])
+        shown = [line["domain"] for line in lines]
+        names, domains = most_cut_domains(task.files["cuts"], task.files["domains"], shown)
         told = [
             {"text": line["text"], "documents": line["documents"], "domain": names.get(line["domain"])}
             for line in lines

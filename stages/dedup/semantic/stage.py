@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.artifact import Artifact, DocumentPart, Phase, document_parts
 from pipeline.errors import StageError
 from pipeline.exchange import partitions_for
 from pipeline.stage import Composite, Context, Expansion, Result, Shuffle, Task
-from stages.dedup.losses import losses
+from stages.dedup.losses import losses, told_anew
 from stages.dedup.semantic import tasks
 from stages.dedup.semantic.audit import AUDIT_FILE
 from stages.dedup.semantic.options import DedupSemanticConfig
@@ -68,10 +68,13 @@ class SemanticDuplicates(Shuffle[DedupSemanticConfig]):
         """
         plan = _Plan(self.config, inputs["documents"], phases)
         if not plan.parts:
-            facts = {"documents": 0, "largest_groups": [], "alarms": []}
+            facts = {"documents": 0, "sources": {}, "languages": {}, "largest_groups": [], "alarms": []}
             return [] if phases else [Task("summary", "all", (), {"audits": ()}, facts, is_kept=True)]
         steps = (plan.sample, plan.centroids, plan.assign, plan.pairs, plan.slices, plan.summary)
         return steps[len(phases)]() if len(phases) < len(steps) else []
+
+    def check_sealed(self, summary: Mapping[str, Any]) -> None:
+        tasks.check_losses(told_anew(summary, self.config.max_loss), self.config)
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
         return tasks.PHASES[task.phase](task, out, self.config, context)

@@ -247,9 +247,18 @@ def summary(task: Task, out: Path, config: DedupSemanticConfig, context: Context
     Raises:
         StageError: a source or language loses too much.
     """
-    largest = [f"{size:,} like {winner}" for winner, size in task.arguments["largest_groups"][:3]]
-    losses.check(task.arguments, config.max_loss, config.alarm, largest)
+    check_losses(task.arguments, config)
     return Result({**task.arguments, "audit": estimates(task.files["audits"])})
+
+
+def check_losses(facts: Mapping[str, Any], config: DedupSemanticConfig) -> None:
+    """Hold the losses to what was allowed.
+
+    Raises:
+        StageError: a source or language loses too much.
+    """
+    largest = [f"{size:,} like {winner}" for winner, size in facts["largest_groups"][:3]]
+    losses.check(facts, config.max_loss, config.alarm, largest)
 
 
 def _batches(

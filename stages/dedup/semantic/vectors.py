@@ -39,8 +39,9 @@ def lists_of_numbers(batch: pa.Table, column: str, where: str) -> pa.Array:
 
 
 def dimensions_of(column: pa.Array) -> Counter[int]:
-    """How many embeddings there are of each number of dimensions."""
-    counts = pc.value_counts(pc.list_value_length(column).drop_null())
+    """How many embeddings there are of each number of dimensions; empty ones are none."""
+    lengths = pc.list_value_length(column).drop_null()
+    counts = pc.value_counts(lengths.filter(pc.greater(lengths, 0)))
     return Counter({row["values"]: row["counts"] for row in counts.to_pylist()})
 
 

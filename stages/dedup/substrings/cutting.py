@@ -18,7 +18,7 @@ from stages.dedup.substrings.phases import SPANS_FILE
 SPANS_COLUMN = "dedup_substrings.spans"
 MAX_MARKS = 20  # characters by which a cut grows over punctuation, at each end
 
-_OPENING = regex.compile(r"(?:(?<=^|\s)[^\w\s]+|[\p{Ps}\p{Pi}]+)$")  # marks that belong to what follows
+_OPENING = regex.compile(r"(?:(?<=^|\s)[^\w\s]+|[\p{Ps}\p{Pi}]+)\Z")  # marks that belong to what follows
 _CLOSING = regex.compile(r"(?V1)[^\w\s--[\p{Ps}\p{Pi}]]*")  # marks that belong to what stands before
 _BLANK_LINE = regex.compile(r"\n[^\S\n]*\r?\n")
 

@@ -12,8 +12,8 @@ from pipeline.stage import StageConfig
 class RepeatedSpansConfig(StageConfig):
     """Which passages count as repeated, and which of their occurrences is kept.
 
-    A token here is a normalised word: letter case, punctuation and whitespace do not count, and a character of a script
-    that is written without spaces is a word of its own. Of the occurrences of a passage the one in the document of the
+    A token here is a normalised word: letter case, punctuation and whitespace do not count, and a Chinese or Japanese
+    character is a word of its own. Of the occurrences of a passage the one in the document of the
     input named first in ``from`` is kept, then by date, then by a hash of the document's id.
     """
 

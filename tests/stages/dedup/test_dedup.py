@@ -8,6 +8,7 @@ import re
 import statistics
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StageError
+from pipeline.stage import documents
 from stages.dedup.shingles import jaccard, shingles, words
 from tests.stages.dedup.documents import deduplicated, prose, similar_pair
 from tests.stages.in_process import removed_from, rows_of, run_here, texts, write_lines
@@ -107,17 +109,17 @@ def test_nothing_to_remove_in_nothing(tmp_path: Path) -> None:
 def test_the_result_does_not_depend_on_the_split_into_parts_or_their_order(
     tmp_path_factory: pytest.TempPathFactory, rng: random.Random
 ) -> None:
-    documents = {f"{family}{i}": edited(text, *range(i)) for family, text in FAMILIES.items() for i in range(6)}
-    whole = deduplicated(tmp_path_factory.mktemp("whole"), [[texts(documents)]])
-    ids = list(documents)
+    by_id = {f"{family}{i}": edited(text, *range(i)) for family, text in FAMILIES.items() for i in range(6)}
+    whole = deduplicated(tmp_path_factory.mktemp("whole"), [[texts(by_id)]])
+    ids = list(by_id)
     rng.shuffle(ids)
     cuts = [0, *sorted(rng.sample(range(1, len(ids)), 3)), len(ids)]
-    parts = [texts({i: documents[i] for i in ids[a:b]}) for a, b in itertools.pairwise(cuts)]
+    parts = [texts({i: by_id[i] for i in ids[a:b]}) for a, b in itertools.pairwise(cuts)]
     split = deduplicated(tmp_path_factory.mktemp("split"), [parts])
     assert sorted(split[0]) == sorted(whole[0])
     assert split[1] == whole[1]
     assert split[2] == whole[2]
-    assert 0 < len(whole[1]) < len(documents)
+    assert 0 < len(whole[1]) < len(by_id)
 
 
 FAMILIES = {name: " ".join(prose(random.Random(name), 60)) for name in "pqr"}
@@ -183,3 +185,56 @@ def test_of_two_editions_of_german_laws_near_duplicates_are_found_as_often_as_th
         winner = removal.evidence.rpartition(" to ")[2]
         assert winner in kept
         assert jaccard(sets[removal.id], sets[winner]) >= 0.8
+
+
+def alarm(folder: Path, **options: Any) -> Any:
+    write_lines(folder / "docs" / "1.jsonl", [*[TEXT] * 120, " ".join(prose(random.Random(2), 60))])
+    docs = {"stage": "json_lines", "files": "docs"}
+    return run_here(folder, {"docs": docs, "unique": {"stage": "dedup", "from": "docs", **options}})
+
+
+def test_a_source_that_would_lose_too_much_stops_the_run_before_anything_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"source docs would lose 119 of its 121 documents \(98%\)"):
+        alarm(tmp_path)
+    sealed = alarm(tmp_path, alarm="warn")  # what was found out is kept
+    assert len(rows_of(sealed["unique"])) == 2
+
+
+def test_an_alarm_stops_a_run_that_an_earlier_one_was_only_warned_of(tmp_path: Path) -> None:
+    alarm(tmp_path, alarm="warn")
+    with pytest.raises(StageError, match="would lose 119"):
+        alarm(tmp_path)
+
+
+def test_a_lower_max_loss_counts_for_what_is_there_already(tmp_path: Path) -> None:
+    alarm(tmp_path, max_loss=1)
+    with pytest.raises(StageError, match=r"more than max_loss 0\.5"):
+        alarm(tmp_path, max_loss=0.5)
+
+
+def test_without_fuzzy_equal_texts_alone_go(tmp_path: Path) -> None:
+    batch = texts({"a": TEXT, "b": edited(TEXT, 59), "c": TEXT.upper()})
+    kept, removed, _ = deduplicated(tmp_path, [[batch]], fuzzy=False)
+    assert kept == ["a", "b"]
+    assert removed["c"].reason == "exact_duplicate"
+
+
+def test_which_of_two_stays_is_told_by_source_then_date(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "source": "web", "text": TEXT, "date": "2026-01-02"},
+        {"id": "b", "source": "web", "text": TEXT, "date": "2026-01-01"},
+        {"id": "c", "source": "papers", "text": TEXT},
+    ]
+    assert deduplicated(tmp_path / "1", [[documents(rows)]])[0] == ["a"]
+    assert deduplicated(tmp_path / "2", [[documents(rows)]], prefer={"date": "oldest"})[0] == ["b"]
+    assert deduplicated(tmp_path / "3", [[documents(rows)]], prefer={"sources": ("papers",)})[0] == ["c"]
+
+
+def test_a_rephrasing_is_no_duplicate_of_its_parent_unless_asked(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "source": "web", "text": TEXT},
+        {"id": "b", "source": "answers", "text": TEXT, "parent": "a"},
+        {"id": "c", "source": "answers", "text": TEXT},
+    ]
+    assert deduplicated(tmp_path / "1", [[documents(rows)]])[0] == ["a", "b"]
+    assert deduplicated(tmp_path / "2", [[documents(rows)]], parents=True)[0] == ["a"]

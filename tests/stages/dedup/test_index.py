@@ -377,3 +377,10 @@ def test_a_part_that_vanishes_before_it_is_published_is_an_error(tmp_path: Path)
     part.path(tmp_path).unlink()
     with pytest.raises(StageError, match=r"\.parquet, a part of the index, is missing"):
         publish(indexed_before(tmp_path, "a", KIND), new)
+
+
+def test_what_was_taken_back_from_the_index_is_told_when_its_run_is_given_again(tmp_path: Path) -> None:
+    ingest(tmp_path, "first", {"z": TEXTS[0]})
+    (tmp_path / "index" / "generations" / "1.json").unlink()
+    with pytest.raises(StageError, match="no longer holds 'first'"):
+        ingest(tmp_path, "first", {"z": TEXTS[0]})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.artifact import Artifact
 from pipeline.errors import RecipeError, StageError
-from pipeline.stage import DOCUMENT_SCHEMA
+from pipeline.stage import DOCUMENT_SCHEMA, documents
 from stages.dedup.semantic.clustering import k_means, nearest
 from stages.dedup.semantic.kernels import cosine, normalize
 from stages.dedup.semantic.options import DedupSemanticConfig
@@ -460,3 +460,19 @@ def test_a_column_that_no_source_provides_is_refused_before_the_run(tmp_path: Pa
     }
     with pytest.raises(RecipeError, match=r"needs the column (embedding|rank), which web does not provide"):
         run_here(tmp_path, artifacts)
+
+
+@pytest.mark.parametrize("vectors", [[[1.0, 2.0], [1.0, 2.0], []], [[], []]])
+def test_an_empty_embedding_is_a_bad_one(tmp_path: Path, vectors: list[list[float]]) -> None:
+    table = documents([{"id": f"w/{i}", "source": "w", "text": "t"} for i in range(len(vectors))])
+    table = table.append_column("embedding", pa.array(vectors, pa.list_(pa.float32())))
+    made = documents_artifact("docs", [table], tmp_path)
+    artifact = run_shuffle(SemanticDuplicates(DedupSemanticConfig()), {"documents": [made]}, tmp_path)
+    assert artifact.summary["bad_embeddings"] == vectors.count([])
+
+
+def test_a_stricter_limit_counts_for_what_is_there_already() -> None:
+    summary = {"sources": {"w": [120, 60]}, "languages": {"": [120, 60]}, "largest_groups": [["a", 61]], "alarms": []}
+    SemanticDuplicates(DedupSemanticConfig(max_loss=0.8)).check_sealed(summary)
+    with pytest.raises(StageError, match="source w would lose 60 of its 120 documents"):
+        SemanticDuplicates(DedupSemanticConfig(max_loss=0.1)).check_sealed(summary)

@@ -101,6 +101,8 @@ class Reference:
                 self.outcomes[number] = verdict
             stands_for = number if verdict is None else verdict[0]
             for key in keys:
+                if "content" in key and not self.same_content(number, stands_for):
+                    continue
                 if stands_for not in lists[key]:
                     if len(lists[key]) < self.rules.max_winners:
                         lists[key].append(stands_for)
@@ -132,12 +134,18 @@ class Reference:
     def are_parent_and_child(self, a: int, b: int) -> bool:
         return self.documents[a].parent == b or self.documents[b].parent == a
 
+    def same_content(self, a: int, b: int) -> bool:
+        content = self.documents[a].content
+        return a == b or (content is not None and content == self.documents[b].content)
+
     def verdict(self, document: Document, other: Document) -> tuple[str, float] | None:
         if document.content is not None and document.content == other.content:
             return EXACT, 1.0
         likeness = jaccard(document.shingles, other.shingles)
         if self.rules.by_url and document.url and document.url == other.url:
             return URL, likeness
+        if not self.rules.fuzzy:
+            return None
         if likeness >= self.rules.threshold or (not self.rules.verify and share_a_band(document, other)):
             return NEAR, likeness
         return None
@@ -166,6 +174,7 @@ COLLECTIONS = st.lists(SMALL_DOCUMENTS, min_size=1, max_size=14)
 RULES = st.builds(
     Rules,
     threshold=st.sampled_from([0.2, 1 / 3, 0.5, 2 / 3, 0.8, 1.0]),
+    fuzzy=st.booleans(),
     verify=st.booleans(),
     by_url=st.booleans(),
     within_source=st.booleans(),
@@ -262,6 +271,19 @@ def test_the_same_url_is_enough_unless_urls_do_not_count() -> None:
     documents = [Document(TEN, url=5), Document(near(5), url=5)]
     assert settled(documents) == [None, (0, URL, 5 / 15)]
     assert settled(documents, by_url=False) == [None, None]
+
+
+def test_without_likeness_the_neighbour_of_a_loser_stays() -> None:
+    """The third equals the second, which goes by its URL for a first that is only like both."""
+    documents = [Document(TEN, url=5), *[Document(near(1), url=url, content=(7, 7)) for url in (5, 6)]]
+    assert settled(documents, fuzzy=False, by_url=True) == [None, (0, URL, 9 / 11), None]
+
+
+def test_copies_go_however_many_of_them_have_lost_by_their_urls() -> None:
+    """An error page in place of pages that another document has, and of others that no document has."""
+    pages = [Document(near(100 * i), url=i + 1) for i in range(MAX_WINNERS + 1)]
+    errors = [Document(near(10**6), url=i + 1, content=(7, 7)) for i in range(MAX_WINNERS + 11)]
+    assert sum(outcome is None for outcome in settled([*pages, *errors], by_url=True)) == len(pages) + 1
 
 
 def test_the_neighbour_of_a_loser_meets_the_loser_s_winner() -> None:

@@ -523,3 +523,8 @@ def test_a_cut_takes_no_word_that_stays(text, data) -> None:
         last = is_cut
     stay = [text[start:end] for (start, end), is_cut in zip(places, chosen, strict=True) if not is_cut]
     assert WORD.findall(without(text, spans)) == stay
+
+
+def test_a_rule_of_marks_on_the_line_before_stays_whole() -> None:
+    text = "Intro.\n***\nPASSAGE\n\nNext."
+    assert without(text, [(11, 18)]) == "Intro.\n***\n\nNext."

@@ -54,7 +54,7 @@ def test_other_addresses_differ(one: str, other: str) -> None:
 
 
 def test_no_url_has_no_hash() -> None:
-    assert hashes(None, "", " \n", "#")[:3] == [None, None, None]
+    assert hashes(None, "", " \n", "#", "http://", "#top", "//", "?utm_source=a") == [None] * 8
 
 
 @given(st.lists(URLS | st.text(max_size=20), max_size=8))

@@ -443,3 +443,14 @@ def test_a_carried_column_has_a_name_that_is_not_taken(tmp_path, name):
     with pytest.raises(ValidationError, match=f"carry: '{name}'"):
         TablesConfig(files=tmp_path, carry={name: "float64"}, **options)
     assert TablesConfig(files=tmp_path, carry={"no": "bool", "rank": "int64"}, meta="none").carry
+
+
+def test_rows_before_one_that_does_not_fit_are_kept(tmp_path: Path) -> None:
+    scores = [0.5 if i == 300 else float(i) for i in range(400)]
+    pq.write_table(pa.table({"text": [f"text {i}" for i in range(400)], "score": scores}), tmp_path / "a.parquet")
+    stage = Tables(TablesConfig(files=str(tmp_path / "a.parquet"), carry={"score": "int64"}))
+    outcomes = [o for split in stage.splits() for o in stage.read(split, "w", Context(1))]
+    assert sum(o.kept.num_rows for o in outcomes) == 300
+    (removed,) = [r for o in outcomes for r in o.removed]
+    assert removed.id == "w/a.parquet@300"
+    assert removed.evidence.startswith("a.parquet: row 300")

@@ -253,3 +253,16 @@ def test_an_address_that_runs_into_the_next_word_is_masked(behind: str) -> None:
 
 def test_an_account_in_groups_that_no_line_breaks_is_masked() -> None:
     assert masked("DE89 3704 0044 0532 0130 00".replace(" ", "\u00a0")) == "<IBAN>"
+
+
+def test_a_line_that_was_cut_is_masked_where_it_is_quoted():
+    field = pa.field("dedup_lines_cut.line", pa.string())
+    rows = [
+        {"id": "a", "source": "w", "text": "nothing", field.name: "Mail jane.doe@gmail.com"},
+        {"id": "b", "source": "w", "text": "x"},
+    ]
+    stage = Privacy(PrivacyConfig())
+    stage.setup(Context(1))
+    line, none = stage.process(documents(rows, [field])).kept[field.name].to_pylist()
+    assert "jane" not in line
+    assert none is None

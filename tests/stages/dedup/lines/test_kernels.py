@@ -237,4 +237,10 @@ def test_nothing_is_found_in_an_empty_table() -> None:
 def test_words_are_what_white_space_divides_and_single_chinese_characters(text: str) -> None:
     counts = count_words(*bytes_and_offsets(column(text, "two words")))
     words = re.findall("[^\0- ]+", text)
-    assert counts.tolist() == [len(words) + len(re.findall("[\u3000-\u9fff]", text)), 2]
+    assert counts.tolist() == [len(words) + len(re.findall("[\u0e00-\u10bf\u1780-\u17ff\u3000-\u9fff]", text)), 2]
+
+
+def test_scripts_without_spaces_are_counted_by_character():
+    texts = ["สวัสดี", "ສະບາຍ", "မြန်", "ខ្មែរ", "नमस्ते दुनिया", "한국어 글", "ქართული"]
+    counts = count_words(*bytes_and_offsets(pa.array(texts, pa.large_string()))).tolist()
+    assert [count - 1 for count in counts] == [6, 5, 4, 5, 1, 1, 0]
