@@ -42,8 +42,8 @@ def summary_of(phases: Mapping[str, Summaries], max_loss: float) -> dict[str, An
         "similar_removed": sum(summary["similar"] for summary in verdicts),
         "audit": {
             "pairs": audited.pairs,
-            "recall": audited.recall,
-            "expected_recall": audited.expected_recall,
+            "recall": _rounded(audited.recall),
+            "expected_recall": _rounded(audited.expected_recall),
         },
         **losses(
             [(source, language or "", count) for source, language, count in documents],
@@ -62,6 +62,11 @@ def summary_of(phases: Mapping[str, Summaries], max_loss: float) -> dict[str, An
             (pair for summary in verdicts for pair in summary["pairs"]), key=lambda p: (p["hash"], p["id"])
         )[:SAMPLE_PAIRS],
     }
+
+
+def _rounded(share: float | None) -> float | None:
+    """Sums of parts of a number differ in their last digits by the parts."""
+    return None if share is None else round(share, 6)
 
 
 def largest_clusters(facts: Mapping[str, Any]) -> list[str]:

@@ -238,3 +238,20 @@ def test_a_rephrasing_is_no_duplicate_of_its_parent_unless_asked(tmp_path: Path)
     ]
     assert deduplicated(tmp_path / "1", [[documents(rows)]])[0] == ["a", "b"]
     assert deduplicated(tmp_path / "2", [[documents(rows)]], parents=True)[0] == ["a"]
+
+
+@pytest.mark.parametrize("parts", [1, 3, 16])
+def test_the_result_does_not_depend_on_parts_order_or_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    rng = random.Random(parts)
+    by_id = {f"{family}{i}": edited(text, *range(50, 50 + i)) for family, text in FAMILIES.items() for i in range(8)}
+    whole = deduplicated(tmp_path / "whole", [[texts(dict(sorted(by_id.items())))]])
+    ids = list(by_id)
+    rng.shuffle(ids)
+    split = [texts({i: by_id[i] for i in ids[first::parts]}) for first in range(parts)]
+    monkeypatch.setattr("stages.dedup.duplicates.stage.partitions_for", lambda size_bytes, memory_bytes: 4)
+    divided = deduplicated(tmp_path / "divided", [split])
+    assert sorted(divided[0]) == sorted(whole[0])
+    assert divided[1:] == whole[1:]
+    assert 0 < len(whole[1]) < len(by_id)
