@@ -206,7 +206,10 @@ class DyingDuplicates(Duplicates):
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
         result = super().work(task, out, context)
-        die_in(self.config.marker, task.phase)  # type: ignore[attr-defined]
+        marker: Path = self.config.marker  # type: ignore[attr-defined]
+        with marker.with_suffix(".log").open("a") as log:
+            log.write(f"{task.name}\n")
+        die_in(marker, task.phase)
         return result
 
 
