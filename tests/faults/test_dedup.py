@@ -14,7 +14,8 @@ from tests.faults.test_runs import documents
 from tests.stages.dedup.documents import prose
 from tests.stages.in_process import rows_of, run_here
 
-PHASES = ("keys", "links", "round 1", "members", "verdicts", "slices", "summary")
+OTHERS = ("keys", "links", "members", "verdicts", "slices", "summary")
+PHASES = ("round 1", *OTHERS)
 
 
 def write_documents(folder: Path) -> None:
@@ -52,7 +53,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str
     return kept
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", ["round 1", *(pytest.param(p, marks=pytest.mark.slow) for p in OTHERS)])
 def test_a_worker_that_dies_in_any_phase_changes_nothing(
     tmp_path: Path, sluice: Sluice, undisturbed: list[tuple[str, str]], phase: str
 ) -> None:

@@ -252,7 +252,7 @@ def test_a_shuffle_passes_rows_between_parts_and_leaves_a_slice_for_each(tmp_pat
     assert leftovers(tmp_path / "run") == []
 
 
-@pytest.mark.parametrize("phase", ["words", "counts", "slices", "summary"])
+@pytest.mark.parametrize("phase", ["words", pytest.param("counts", marks=pytest.mark.slow), "slices"])
 def test_a_shuffle_gives_the_same_when_a_worker_dies_in_any_phase(tmp_path: Path, sluice: Sluice, phase: str) -> None:
     marker = tmp_path / "marker"
     recipe = shuffle_recipe(tmp_path, marker)
