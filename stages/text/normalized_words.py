@@ -73,7 +73,7 @@ def texts_of(column: pa.Array | pa.ChunkedArray, with_places: bool = True) -> Te
     content, offsets = bytes_and_offsets(column)
     composed: dict[int, bytes] = {}
     places: dict[int, NDArray[np.int32]] = {}
-    for number in np.flatnonzero(_with_joining_characters(content, offsets, characters()[0])).tolist():
+    for number in np.flatnonzero(texts_with(content, offsets, characters()[0], MAY_JOIN)).tolist():
         text = column[number].as_py()
         if not unicodedata.is_normalized("NFC", text) or _JOINED.search(text):
             if with_places:
@@ -162,10 +162,10 @@ def decoded(content: NDArray[np.uint8], at: int, end: int) -> tuple[np.int64, in
 
 
 @kernel
-def _with_joining_characters(
-    content: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int32]
+def texts_with(
+    content: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int32], bits: int
 ) -> NDArray[np.bool_]:
-    """The texts with a character that may join the one before it."""
+    """The texts with a character of which the table has any of these bits."""
     found = np.zeros(len(offsets) - 1, np.bool_)
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
@@ -176,7 +176,7 @@ def _with_joining_characters(
                 at += 1
             else:
                 code, at = decoded(content, at, end)
-                found[text] = table[code] & MAY_JOIN != 0
+                found[text] = table[code] & bits != 0
     return found
 
 

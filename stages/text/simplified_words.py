@@ -21,7 +21,7 @@ from stages.kernel import kernel
 from stages.text.chunk import AT, CODE, CUT, code_at, code_size, spread
 from stages.text.folded_words import BLOCK, FACTOR, FIRST, SECOND, SHORT, Room, append, copy_sixteen, fold_block, mark
 from stages.text.instructions import eight_bytes, trailing_zeros
-from stages.text.normalized_words import EXPANDS, decoded, is_ascii, with_texts
+from stages.text.normalized_words import EXPANDS, decoded, texts_with, with_texts
 from stages.text.unicode_tables import ACTIVE
 from stages.text.utf8 import bytes_and_offsets
 from stages.text.words_chunk import cut_chunk, lead, may_be_special
@@ -68,7 +68,7 @@ def contextual_texts(column: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uin
     """Bytes and offsets of the texts, those in which neighbours matter prepared so that they no longer do."""
     content, offsets = bytes_and_offsets(column)
     prepared = {}
-    for number in np.flatnonzero(_with_context(content, offsets, simplification()[0])).tolist():
+    for number in np.flatnonzero(texts_with(content, offsets, simplification()[0], CONTEXT)).tolist():
         text = column[number].as_py().lower()  # a sigma at the end of a word
         prepared[number] = _combining().sub(lambda run: unicodedata.normalize("NFD", run[0]), text).encode()
     return with_texts(content, offsets, prepared) if prepared else (content, offsets)
@@ -123,25 +123,6 @@ def _check_special_cases(survivors: set[str]) -> None:
         raise StageError(
             f"spaCy {spacy.__version__} has special cases that are not known here: run `pip install 'spacy>=3.8,<3.9'`"
         )
-
-
-@kernel
-def _with_context(
-    content: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int32]
-) -> NDArray[np.bool_]:
-    """The texts with a character whose neighbours matter."""
-    found = np.zeros(len(offsets) - 1, np.bool_)
-    for text in range(len(offsets) - 1):
-        at, end = offsets[text], offsets[text + 1]
-        if is_ascii(content, at, end):
-            continue
-        while at < end:
-            if content[at] < 0xC0:
-                at += 1
-            else:
-                code, at = decoded(content, at, end)
-                found[text] |= table[code] & CONTEXT != 0
-    return found
 
 
 @kernel
