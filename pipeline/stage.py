@@ -309,7 +309,7 @@ def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str
 def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verdict, str, str]]) -> list[Removal]:
     """The removals of these rows, by column: filters drop most of a crawl."""
     columns = batch.schema
-    measured = [f.name for f in columns if is_measured(f.name) and not pa.types.is_nested(f.type)]  # no embeddings
+    measured = [f.name for f in columns if is_measured(f.name) and not _is_vector(f.type)]
     told = [name for name in ("id", "source", "url", "text", *measured) if name in batch.column_names]
     rows = batch.select(told).take(pa.array(which, pa.int64()))
     excerpts = pc.utf8_slice_codeunits(rows.column("text"), 0, EXCERPT_CHARACTERS)
@@ -331,6 +331,12 @@ def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verd
             ids, sources, urls, excerpts.to_pylist(), scores, endings, strict=False
         )
     ]
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    """Whether a column holds embeddings, which are no scores to tell of each removed document."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list and pa.types.is_floating(kind.value_type))
 
 
 def is_measured(column: str) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.artifact import Artifact
 from pipeline.errors import RecipeError, StageError
-from pipeline.stage import DOCUMENT_SCHEMA, documents
+from pipeline.stage import DOCUMENT_SCHEMA, documents, removals
 from stages.dedup.semantic.clustering import k_means, nearest
 from stages.dedup.semantic.kernels import cosine, normalize
 from stages.dedup.semantic.options import DedupSemanticConfig
@@ -476,3 +476,10 @@ def test_a_stricter_limit_counts_for_what_is_there_already() -> None:
     SemanticDuplicates(DedupSemanticConfig(max_loss=0.8)).check_sealed(summary)
     with pytest.raises(StageError, match="source w would lose 60 of its 120 documents"):
         SemanticDuplicates(DedupSemanticConfig(max_loss=0.1)).check_sealed(summary)
+
+
+def test_embeddings_are_no_scores_of_removed_documents() -> None:
+    vectors = pa.array([[1.0, 2.0]], pa.list_(pa.float32()))
+    batch = documents([{"id": "a", "source": "w", "text": "t"}]).append_column("model.vector", vectors)
+    batch = batch.append_column("model.share", pa.array([0.5]))
+    assert removals(batch, [0], [("dropped", "reason", "")])[0].scores == {"model.share": 0.5}
