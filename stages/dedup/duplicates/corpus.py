@@ -63,6 +63,18 @@ class Corpus:
     def rows(self) -> int:
         return sum(part.documents.rows for part in self.parts)
 
+    def groups(self, rows: int) -> list[list[SignedPart]]:
+        """The parts, in order, in groups of at most so many documents, or of a single part with more."""
+        found: list[list[SignedPart]] = []
+        size = 0
+        for part in self.parts:
+            size += part.documents.rows
+            if not found or size > rows:
+                found.append([])
+                size = part.documents.rows
+            found[-1].append(part)
+        return found
+
     def borders(self, ranges: int) -> list[int]:
         """The first location of each range but the first, so that ranges hold about equal numbers of documents."""
         ends = np.cumsum([part.documents.rows for part in self.parts])

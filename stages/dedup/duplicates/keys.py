@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +32,37 @@ _CONTENT, _URL, _AUDIT = (np.uint64(0x9E6C63D0676A9A99), np.uint64(0xC2B2AE3D27D
 
 
 def write_keys(task: Task, out: Path, context: Context, config: DuplicatesConfig) -> dict[str, Any]:
-    """Records (key, location) of one part's documents, by partition of the key; tells new documents by language too.
+    """Records (key, location) of some parts' documents, by partition of the key; tells new documents by language too.
 
     What a document meets others by: each band, its content, its URL if asked for, its id (for one that occurs twice),
     and, of a sample, the value that recall is estimated by. Links join what one task is to look at and remove nothing.
     """
-    (path,) = task.files["signatures"]
-    part, partitions = task.arguments["part"], task.arguments["partitions"]
+    partitions = task.arguments["partitions"]
+    counts: Counter[tuple[str, str | None]] = Counter()
+    with PartitionedWriter(out / RECORDS_FILE, RECORDS, partitions, config.task_memory_bytes // 8) as writer:
+        parts = list(zip(task.arguments["parts"], task.files["signatures"], strict=True))
+        for done, ((part, is_indexed), path) in enumerate(parts):
+            for first_row, batch in _batches(path, config):
+                rows = np.arange(first_row, first_row + len(batch), dtype=np.uint64)
+                locations = np.uint64(part << ROW_BITS) + rows
+                for keys, places in _records(batch, task.arguments["sample_bits"], config.fuzzy, config.by_url):
+                    table = pa.table([pa.array(keys), pa.array(locations[places])], schema=RECORDS)
+                    writer.write(table, partition_of(keys, partitions))
+                if not is_indexed:
+                    _count(batch, counts)
+            context.progress(done, len(parts))
+    return {"partitions": partitions, "documents": [[*pair, n] for pair, n in sorted(counts.items(), key=str)]}
+
+
+def _batches(path: Path, config: DuplicatesConfig) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Signatures of a part, with the row that each batch begins at."""
     columns = ["id", "source", "language", "dedup.content_hash"]
     columns += ["dedup.bands", "dedup.audit"] * config.fuzzy + ["dedup.url_hash"] * config.by_url
-    counts: Counter[tuple[str, str | None]] = Counter()
-    row = 0
-    with (
-        PartitionedWriter(out / RECORDS_FILE, RECORDS, partitions, config.task_memory_bytes // 8) as writer,
-        pq.ParquetFile(path) as file,
-    ):
+    first_row = 0
+    with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-            locations = (np.uint64(part << ROW_BITS) + np.arange(row, row + len(batch), dtype=np.uint64)).astype(
-                np.uint64
-            )
-            for keys, places in _records(batch, task.arguments["sample_bits"], config.fuzzy, config.by_url):
-                table = pa.table([pa.array(keys), pa.array(locations[places])], schema=RECORDS)
-                writer.write(table, partition_of(keys, partitions))
-            if not task.arguments["is_indexed"]:
-                _count(batch, counts)
-            row += len(batch)
-            context.progress(row, file.metadata.num_rows)
-    return {"partitions": partitions, "documents": [[*pair, n] for pair, n in sorted(counts.items(), key=str)]}
+            yield first_row, batch
+            first_row += len(batch)
 
 
 def _count(batch: pa.RecordBatch, counts: Counter[tuple[str, str | None]]) -> None:

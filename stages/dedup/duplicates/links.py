@@ -30,8 +30,6 @@ class Links:
 
     high: NDArray[np.uint64]  # (links,) location of a document
     low: NDArray[np.uint64]  # (links,) the least location with one of its keys; low < high
-    keys_shared: int  # by two records at least
-    largest: int  # records of the most frequent key
 
 
 def star_links(keys: NDArray[np.uint64], locations: NDArray[np.uint64]) -> Links:
@@ -46,9 +44,8 @@ def star_links(keys: NDArray[np.uint64], locations: NDArray[np.uint64]) -> Links
     pieces = 1 << min(max(len(keys) // PIECE_RECORDS, 1).bit_length() - 1, MAX_PIECES.bit_length() - 1)
     records = np.empty((len(keys), 2), np.uint64)
     borders = _into_pieces(keys, locations, records, np.uint64(pieces.bit_length() - 1))
-    count, keys_shared, largest = _stars(records, borders)
-    high, low = distinct_pairs(records[:count, 0], records[:count, 1])
-    return Links(high, low, keys_shared, largest)
+    count = _stars(records, borders)
+    return Links(*distinct_pairs(records[:count, 0], records[:count, 1]))
 
 
 def distinct_pairs(
@@ -93,28 +90,23 @@ def _piece(key: np.uint64, bits: np.uint64) -> np.uint64:
 
 
 @kernel
-def _stars(records: NDArray[np.uint64], borders: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Replace the records by links (high, low); return how many, the number of shared keys, and the largest group."""
+def _stars(records: NDArray[np.uint64], borders: NDArray[np.int64]) -> int:
+    """Replace the records by links (high, low); return how many."""
     table = np.empty((PIECE_RECORDS, 2), np.uint64)
     seen = np.empty(SEEN_SLOTS, np.uint8)
-    links, keys_shared, largest = 0, 0, min(1, len(records))
+    links = 0
     for piece in range(len(borders) - 1):
         first = borders[piece]
         last = _perhaps_shared(records, first, borders[piece + 1], seen)
         table = _least_locations(records, first, last, table)
-        others = np.zeros(len(table), np.int32)
         for i in range(first, last):
             key, location = records[i, 0], records[i, 1]
-            slot = _slot(table, key)
-            least = table[slot, 1]
+            least = table[_slot(table, key), 1]
             if location != least:
                 records[links, 0] = location
                 records[links, 1] = least
                 links += 1
-                others[slot] += 1
-                keys_shared += others[slot] == 1
-                largest = max(largest, others[slot] + 1)
-    return links, keys_shared, largest
+    return links
 
 
 @kernel

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import StageError
 from pipeline.exchange import PartitionedWriter, read_partition
 from pipeline.stage import Context, Task
 from stages.dedup.duplicates.corpus import ROW_BITS, rows_of
@@ -105,15 +106,21 @@ def write_members(task: Task, out: Path, context: Context, options: MemberOption
 def members_of(
     signatures: Path, documents: Path, rows: NDArray[np.int64], options: MemberOptions
 ) -> Iterator[pa.Table]:
-    """What decides about the documents in these rows (ascending) of a part."""
+    """What decides about the documents in these rows (ascending) of a part.
+
+    Raises:
+        StageError: the rows of its signatures are those of other documents.
+    """
     columns = ["id", "source", "language", "date", "parent", *SIGNATURE_COLUMNS.values()]
     columns += [options.score] if options.score else []
     if not len(rows):
         return
     signed = pa.concat_tables(_chosen(signatures, rows, columns))
     done = 0
-    for texts in _chosen(documents, rows, ["text"]):
+    for texts in _chosen(documents, rows, ["id", "text"]):
         table, text = signed.slice(done, texts.num_rows), texts["text"]
+        if not table["id"].equals(texts["id"]):
+            raise StageError(f"{signatures} and {documents} hold their documents in different orders: this is a bug")
         values, offsets = shingle_sets(text, options.ngram, options.words)
         score = pc.cast(table[options.score], pa.float64()) if options.score else pa.nulls(len(text), pa.float64())
         yield pa.table(

@@ -1,6 +1,6 @@
 """Which documents are duplicates, over all parts at once: the phases of dedup between signatures and removal.
 
-    keys      a task a part        records (key, location) of its documents, by partition of the key
+    keys      a task some parts    records (key, location) of their documents, by partition of the key
     links     a task a partition   documents that share a key, linked
     round n   a task an owner      connected components of all links, in rounds until nothing changes
     members   a task a range       documents of the components with the shingles of their texts, by partition of these
@@ -33,12 +33,14 @@ from stages.dedup.duplicates.summary import largest_clusters, summary_of
 from stages.dedup.duplicates.verdicts import DECIDED_FILE, write_decided
 from stages.dedup.index.folder import check_part, indexed_parts
 from stages.dedup.losses import check, told_anew
+from stages.dedup.remove import DUPLICATES_FILE
 
-DUPLICATES_FILE = "duplicates.parquet"
 AUDITED_DOCUMENTS = 20_000  # about as many, or all of a smaller corpus, take part in the estimate of recall
 
 # Memory that a task takes for each row of its partition, measured (docs/benchmarks.md) and rounded up.
 RECORD_BYTES = 64  # a key of a document
+WRITTEN_BYTES = 16  # the same in a file
+KEYS_FILES = 4  # in the memory of a task: few large files, for each task of the next phase opens all of them
 VERTEX_BYTES = 130  # a document, for its links: about three
 MEMBER_BYTES = 1000  # a document that may be a duplicate, its shingles apart
 SHINGLE_FACTOR = 8  # memory for shingles, in bytes of compressed text
@@ -71,7 +73,7 @@ class Duplicates(Shuffle[DuplicatesConfig]):
         if last.name.startswith("round "):
             return self._members(corpus, last)
         if last.name == "members":
-            return self._verdicts(corpus, last, phases)
+            return self._verdicts(corpus, last)
         if last.name == "verdicts":
             return self._slices(corpus, last)
         return [self._summary(corpus, phases)] if last.name == "slices" else []
@@ -82,15 +84,16 @@ class Duplicates(Shuffle[DuplicatesConfig]):
             "partitions": self._partitions(corpus.rows * keys * RECORD_BYTES),
             "sample_bits": _sample_bits(corpus),
         }
+        groups = corpus.groups(max(1, self.config.task_memory_bytes // KEYS_FILES // (keys * WRITTEN_BYTES)))
         return [
             Task(
                 "keys",
-                f"keys of {part.documents.name}",
-                (part.signatures.digest,),
-                {"signatures": (part.signatures.path,)},
-                {**arguments, "part": part.number, "is_indexed": part.is_indexed},
+                f"keys of {group[0].documents.name} and {len(group) - 1} more",
+                tuple(part.signatures.digest for part in group),
+                {"signatures": tuple(part.signatures.path for part in group)},
+                {**arguments, "parts": [[part.number, part.is_indexed] for part in group]},
             )
-            for part in corpus.parts
+            for group in groups
         ]
 
     def _partitions(self, size_bytes: float) -> int:
@@ -145,7 +148,7 @@ class Duplicates(Shuffle[DuplicatesConfig]):
             tasks.append(Task("members", f"members, range {i}", content, files, arguments))
         return tasks
 
-    def _verdicts(self, corpus: Corpus, members: Phase, phases: Sequence[Phase]) -> list[Task]:
+    def _verdicts(self, corpus: Corpus, members: Phase) -> list[Task]:
         files, borders = {"members": members.paths(MEMBERS_FILE)}, self._borders(corpus)
         arguments = {"borders": borders, "sample_bits": _sample_bits(corpus)}
         return [
@@ -181,8 +184,11 @@ class Duplicates(Shuffle[DuplicatesConfig]):
         config, arguments = self.config, dict(task.arguments)
         context.progress(0, 1)
         if task.phase == "keys":
-            if arguments["is_indexed"]:
-                check_part(task.files["signatures"][0], task.content[0])
+            for (_, is_indexed), path, digest in zip(
+                arguments["parts"], task.files["signatures"], task.content, strict=True
+            ):
+                if is_indexed:
+                    check_part(path, digest)
             found = write_keys(task, out, context, config)
         elif task.phase == "links":
             found = rounds.write_links(task, out)
