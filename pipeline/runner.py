@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -33,6 +34,7 @@ WINDOW_PER_SLOT = 2  # parts handed to Ray for each one that can run at once
 POLL_S = 0.25
 STOP_S = 5.0  # for tasks to remove what they were writing
 CONNECT_S = 10.0
+JOIN_TRIES = 3
 VERSIONS_SHOWN = ("sluice", "ray", "pyarrow", "trafilatura", "fasttext-numpy2", "datasketch", "torch", "tokenizers")
 
 
@@ -95,6 +97,19 @@ def _probe(address: str) -> None:
         ) from error
 
 
+def _start_or_join(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Behind ray://, Ray forks a process of many threads for each driver, and now and then the child dies at birth
+    (seen once in some hundreds of joins): Ray then aborts the connection, and another try gets another child."""
+    for tries_left in reversed(range(JOIN_TRIES)):
+        try:
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
+            return
+        except ConnectionAbortedError as error:
+            if not tries_left:
+                raise
+            print(f"Ray at {address} refused: {error}. Trying again", file=sys.stderr)
+
+
 class OnRay:
     """Runs parts as Ray tasks, on an embedded Ray or on a cluster.
 
@@ -117,7 +132,7 @@ class OnRay:
         if address is None:
             embedded = {"include_dashboard": False, "object_store_memory": 128 << 20}
         try:
-            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **embedded)
+            _start_or_join(ray, address or "local", embedded)
         except Exception as error:  # Ray raises many types here; all mean the same to the user
             raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))

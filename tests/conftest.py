@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-RAY_CLIENT_PORT = 23745
+with socket.create_server(("127.0.0.1", 0)) as free_port:  # another run of the tests may be going on beside this one
+    RAY_CLIENT_PORT = free_port.getsockname()[1]
 S3_SECRET = "a-secret-of-the-tests"
 settings.register_profile("shared machine", deadline=None)  # a loaded machine is no reason to fail
 settings.load_profile("shared machine")

@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -69,7 +72,7 @@ def test_a_run_keeps_drops_and_accounts(tmp_path: Path, sluice: Sluice) -> None:
     assert "faults: done, 1 of 1 artifacts" in sluice("status", tmp_path / "run")
 
 
-@pytest.mark.parametrize("address", ["auto", f"ray://127.0.0.1:{RAY_CLIENT_PORT}"])
+@pytest.mark.parametrize("address", ["auto", f"ray://127.0.0.1:{RAY_CLIENT_PORT}"], ids=["auto", "ray client"])
 def test_a_cluster_is_joined_by_any_form_of_address(
     tmp_path: Path, sluice: Sluice, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +208,49 @@ def test_an_unreachable_cluster_is_told_without_a_traceback(tmp_path: Path, slui
     recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
     output = sluice_alone("run", recipe, "--out", tmp_path / "run", "--address", "127.0.0.1:1", status=3)
     assert "cannot reach Ray at 127.0.0.1:1" in output
+
+
+def test_a_cluster_that_starts_no_server_for_the_driver_is_asked_three_times(
+    tmp_path: Path, sluice_alone: Sluice
+) -> None:
+    """As Ray's own Ray Client server answers when the process that it forks for the driver dies at birth."""
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
+    with ray_client_server_without_children() as (address, asked):
+        output = sluice_alone("run", recipe, "--out", tmp_path / "run", "--address", address, status=3)
+    assert f"cannot start or reach Ray at {address}" in output
+    assert "the child died" in output
+    assert len(asked) == 3
+
+
+@contextmanager
+def ray_client_server_without_children() -> Iterator[tuple[str, list[Any]]]:
+    """A gRPC server that speaks Ray Client's protocol and refuses each driver; yields its address and who asked."""
+    import grpc
+    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+    asked: list[Any] = []
+
+    class Driver(ray_client_pb2_grpc.RayletDriverServicer):
+        def ClusterInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
+            return ray_client_pb2.ClusterInfoResponse(json="{}")
+
+    class Streamer(ray_client_pb2_grpc.RayletDataStreamerServicer):
+        def Datapath(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
+            for request in requests:
+                if request.WhichOneof("type") == "init":
+                    asked.append(request)
+                    refusal = ray_client_pb2.InitResponse(ok=False, msg="the child died")
+                    yield ray_client_pb2.DataResponse(req_id=request.req_id, init=refusal)
+
+    server = grpc.server(ThreadPoolExecutor(8))
+    ray_client_pb2_grpc.add_RayletDriverServicer_to_server(Driver(), server)
+    ray_client_pb2_grpc.add_RayletDataStreamerServicer_to_server(Streamer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"ray://127.0.0.1:{port}", asked
+    finally:
+        server.stop(0)
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, sluice: Sluice) -> None:
