@@ -258,6 +258,11 @@ class ArtifactFolder:
         storage.make_folder(folder)
         return folder
 
+    @property
+    def answers(self) -> Path:
+        """A folder for what models have answered, kept from run to run: entries are told apart by their own keys."""
+        return self.folder / "answers"
+
     def work(self, key: str) -> Path:
         """A folder for a task's own checkpoints, the same for each attempt."""
         folder = self.folder / "work" / key

@@ -26,7 +26,7 @@ from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, rethreshold
 from pipeline.run import InputDigests, Run
 from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sealed_artifacts, stage_progress
-from pipeline.stage import Map, Source, is_measured
+from pipeline.stage import Composite, Map, Source, is_measured
 
 
 def run_recipe(
@@ -144,17 +144,20 @@ def full_recipe(graph: Graph) -> str:
 
 
 def summary_table(run: Run) -> Table:
-    """In, kept, dropped, failed per step and source, from the ledger."""
+    """In, kept, dropped, failed per step and source, from the ledger; "joined" where rows became part of others."""
+    rows = list(ledger_rows(run))
+    joins = any(counts.joined for _, _, counts in rows)
     table = Table(box=None, padding=(0, 1), title="ledger", title_justify="left")
-    for heading in ("stage", "source", "in", "created", "kept", "dropped", "failed"):
+    for heading in ("stage", "source", "in", "created", "kept", "dropped", "failed", *("joined",) * joins):
         table.add_column(heading, justify="left" if heading in ("stage", "source") else "right")
-    for label, source, counts in ledger_rows(run):
+    for label, source, counts in rows:
         table.add_row(
             label,
             source,
             *(f"{n:,}" for n in (counts.received, counts.created, counts.kept)),
             f"{counts.dropped.total():,}",
             f"{counts.failed.total():,}",
+            *(f"{counts.joined:,}",) * joins,
         )
     return table
 
@@ -285,7 +288,7 @@ def _try_values(name: str, files: Sequence[str], options: Sequence[str]) -> dict
             raise RecipeError(f"--set {option}: expected key=value, for example --set min_words=20")
         values[key] = parsed_value(text)
     stage = stage_class(name)
-    if issubclass(stage, Source):
+    if issubclass(stage, Source) or (issubclass(stage, Composite) and stage.reads_files):
         return {"name": "try", "artifacts": {"try": {"stage": name, "files": list(files), **values}}}
     intakes = {_intake(file) for file in files}
     if len(intakes) > 1:
@@ -294,7 +297,7 @@ def _try_values(name: str, files: Sequence[str], options: Sequence[str]) -> dict
     artifacts: dict[str, Any] = {"input": {"stage": intake, "files": list(files), "source": "try"}}
     upstream = "input"
     wants = stage.requires if issubclass(stage, Map) else ("text",)
-    if "text" in wants and "text" not in stage_class(intake).provides:  # type: ignore[attr-defined]
+    if "text" in wants and "text" not in getattr(stage_class(intake), "provides", ("text",)):
         artifacts["extracted"] = {"stage": "extract_html", "from": upstream}
         upstream = "extracted"
     artifacts["try"] = {"stage": name, "from": upstream, **values}
@@ -313,12 +316,12 @@ def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[tuple[l
     texts: dict[str, str] = {}
     for node in graph.nodes:
         artifact = sealed[node.name]
-        if node.name not in ("input", "extracted", "try"):
-            continue  # private to a composite
         for table in artifact.removed():
             for gone in table.to_pylist():
                 scores = json.loads(gone.pop("scores"))
                 yield _line(gone["id"], gone, scores, texts.get(gone["id"], gone["excerpt"]))
+        if node.name not in ("input", "extracted", "try"):
+            continue  # private to a composite
         for table in artifact.tables():
             if node.name == "try":
                 for row in table.to_pylist():

@@ -12,7 +12,18 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import RecipeError, SluiceError
 from pipeline.recipe import Location, Problems, Recipe
 from pipeline.registry import did_you_mean, stage_class
-from pipeline.stage import DOCUMENT_SCHEMA, Composite, Global, Map, Shuffle, Source, Split, Stage, StageConfig
+from pipeline.stage import (
+    DOCUMENT_SCHEMA,
+    Composite,
+    Gather,
+    Global,
+    Map,
+    Shuffle,
+    Source,
+    Split,
+    Stage,
+    StageConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Node:
-    """What becomes one artifact: a source or maps run part by part, or one global stage or shuffle."""
+    """What becomes one artifact: a source, a gathering or maps run part by part, or one global stage or shuffle."""
 
     name: str
     steps: tuple[Step, ...]
@@ -59,7 +70,7 @@ class Node:
     @property
     def source_name(self) -> str:
         """The name that a source node gives its documents."""
-        return getattr(self.steps[0].stage.config, "source", None) or self.steps[0].label
+        return getattr(self.steps[0].stage.config, "source", None) or self.steps[0].label.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -122,9 +133,10 @@ class _Builder:
         if len(stages) == 1:
             stage = stages[0]
             assert stage is not None
-            if isinstance(stage, Source) and entry.inputs:
+            reads_files = isinstance(stage, Source) or (isinstance(stage, Composite) and stage.reads_files)
+            if reads_files and entry.inputs:
                 self.problems.add((*location, "from"), f"stage '{stage.name}' reads files and takes no 'from'")
-            if not isinstance(stage, Source) and not entry.inputs:
+            if not reads_files and not entry.inputs:
                 self.problems.add(
                     location, f"artifact '{name}' needs 'from': stage '{stage.name}' has no files to read"
                 )
@@ -253,7 +265,7 @@ def _check_columns(order: list[Node], problems: Problems) -> None:
         for step in node.steps:
             if isinstance(step.stage, Source):
                 here = always | frozenset(step.stage.provides)
-            elif isinstance(step.stage, Map | Shuffle):
+            elif isinstance(step.stage, Map | Shuffle | Gather):
                 missing = sorted(frozenset(step.stage.requires) - here)
                 if missing:
                     problems.add(
@@ -263,11 +275,14 @@ def _check_columns(order: list[Node], problems: Problems) -> None:
                     )
             if isinstance(step.stage, Map):
                 here |= frozenset(step.stage.provides)
+            elif isinstance(step.stage, Gather):
+                here = always | frozenset(step.stage.provides)
         columns[node.name] = here
 
 
 def _fused(order: list[Node]) -> list[Node]:
-    """Join each source or map to its only consumer where that is a map and nothing is gained by keeping its output."""
+    """Join each node that runs part by part to its only consumer where that is a map and nothing is gained by keeping
+    its output."""
     nodes = {node.name: node for node in order}
     for name in [node.name for node in order]:
         node = nodes[name]
@@ -277,7 +292,7 @@ def _fused(order: list[Node]) -> list[Node]:
         if node.is_global or len(consumers) != 1 or worth_keeping:
             continue
         (consumer,) = consumers
-        if consumer.is_global or consumer.inputs != (name,):
+        if not isinstance(consumer.steps[0].stage, Map) or consumer.inputs != (name,):
             continue
         nodes[consumer.name] = replace(consumer, steps=node.steps + consumer.steps, inputs=node.inputs)
         del nodes[name]

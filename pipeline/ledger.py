@@ -1,4 +1,4 @@
-"""The ledger: in + created = kept + dropped[reason] + failed[reason], for every stage, part and source."""
+"""The ledger: in + created = kept + dropped[reason] + failed[reason] + joined, for every stage, part and source."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Counts:
     dropped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)  # what a stage did inside documents, e.g. "email masked"
+    joined: int = 0  # became part of another, as pages do of their document
 
     def add(self, other: Counts) -> None:
         """Add ``other`` to these counts."""
@@ -29,19 +30,30 @@ class Counts:
         self.dropped.update(other.dropped)
         self.failed.update(other.failed)
         self.noted.update(other.noted)
+        self.joined += other.joined
 
     def missing(self) -> int:
         """Documents that came in or were made but did not come out under any name; negative: more came out."""
-        return self.received + self.created - self.kept - self.dropped.total() - self.failed.total()
+        out = self.kept + self.dropped.total() + self.failed.total() + self.joined
+        return self.received + self.created - out
+
+    def whole(self) -> int:
+        """Documents that this step decided about."""
+        return self.received + self.created - self.joined
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        values: dict[str, Any] = {
             "in": self.received,
             "created": self.created,
             "kept": self.kept,
             "dropped": dict(sorted(self.dropped.items())),
             "failed": dict(sorted(self.failed.items())),
-        } | ({"noted": dict(sorted(self.noted.items()))} if self.noted else {})
+        }
+        if self.noted:
+            values["noted"] = dict(sorted(self.noted.items()))
+        if self.joined:
+            values["joined"] = self.joined
+        return values
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Counts:
@@ -52,6 +64,7 @@ class Counts:
             Counter(values["dropped"]),
             Counter(values["failed"]),
             Counter(values.get("noted", {})),
+            values.get("joined", 0),
         )
 
 
@@ -89,6 +102,7 @@ class Ledger:
                         f"{where}: stage {step}, source {source}: the ledger does not balance: "
                         f"in {counts.received} + created {counts.created} is not kept {counts.kept} "
                         f"+ dropped {counts.dropped.total()} + failed {counts.failed.total()} "
+                        f"+ joined {counts.joined} "
                         f"({counts.missing():+d} unaccounted). This is a bug of the stage; nothing was committed"
                     )
             if previous is not None:

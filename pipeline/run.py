@@ -22,12 +22,12 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 
 from pipeline import storage
-from pipeline.artifact import Artifact, ArtifactFolder, Part, Phase, digest_of, document_parts
+from pipeline.artifact import Artifact, ArtifactFolder, DocumentPart, Part, Phase, digest_of, document_parts
 from pipeline.errors import InputError, RecipeError, StageError
 from pipeline.graph import Graph, Node
 from pipeline.ledger import check_edge, kept_by_source
 from pipeline.locations.location import InputFile, is_url
-from pipeline.stage import Shuffle, Split
+from pipeline.stage import Gather, Shuffle, Split
 from pipeline.task import PartSpec, StepSpec
 
 RUN_FILE = "run.json"
@@ -209,6 +209,11 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
         ]
     elif node.is_shuffle:
         specs = plan_phase(run, graph, node, sealed, ())
+    elif isinstance(stage, Gather):
+        specs = [
+            spec([part.digest for part in group], _group_name(group), documents=tuple(part.path for part in group))
+            for group in stage.groups(document_parts(upstream))
+        ]
     elif node.is_global:
         content = [[artifact.name, artifact.digest] for artifact in upstream]
         specs = [spec(content, "all", artifacts=_by_kind(upstream), cpus=getattr(stage, "cpus", 1))]
@@ -219,7 +224,7 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
                 [document.digest, *(sealed[name].part_named(document.name).digest for name in sliced)],
                 f"{document.artifact}/{document.part}",
                 document.name,
-                documents=document.path,
+                documents=(document.path,),
                 is_sliced=bool(sliced),
             )
             for document in document_parts(upstream)
@@ -308,6 +313,11 @@ def _split_content(split: Split, digests: InputDigests) -> list[list[str]]:
 def _split_name(split: Split) -> str:
     more = f" and {len(split.files) - 1} more" if len(split.files) > 1 else ""
     return split.files[0].name + more
+
+
+def _group_name(group: Sequence[DocumentPart]) -> str:
+    more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+    return f"{group[0].artifact}/{group[0].part}{more}"
 
 
 def check_edges(artifact: Artifact, node: Node, sealed: Mapping[str, Artifact]) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 
-from pipeline.artifact import Artifact, Phase
+from pipeline.artifact import Artifact, DocumentPart, Phase
 from pipeline.ledger import Counts
 from pipeline.locations.location import InputFile
 
@@ -114,12 +114,13 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a batch: in + created = kept + dropped + failed, by source."""
+    """What became of a batch: in + created = kept + dropped + failed + joined, by source."""
 
     kept: pa.Table
     removed: Sequence[Removal] = ()
     created: Mapping[str, int] = field(default_factory=dict)  # by source: rows that were not in the input batch
     noted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by source: what was done inside documents
+    joined: Mapping[str, int] = field(default_factory=dict)  # by source: rows that created ones were made of
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Context:
     progress: Callable[[int, int], None] = lambda done, total: None  # global stages and tasks of shuffles report steps
     cpus: int = 1  # cores that this task may use
     shared: Path | None = None  # folder in which the tasks of a run share what they know of the hosts they read from
+    answers: Path | None = None  # folder of the artifact in which maps keep what a model has answered, through kills
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,25 @@ class Map(Stage[C]):
     def redacted(self, excerpt: str, language: str | None = None, url: str | None = None) -> str:
         """The excerpt or evidence of a removed document in this language, without what this stage hides in texts."""
         return excerpt
+
+
+class Gather(Stage[C]):
+    """Makes documents of rows that belong together, as the pages of a document do: they lie one behind the other,
+    perhaps over several parts."""
+
+    requires: tuple[str, ...] = ("text",)
+    provides: tuple[str, ...] = ("text",)
+
+    @abstractmethod
+    def groups(self, parts: Sequence[DocumentPart]) -> list[list[DocumentPart]]:
+        """The parts, in order, that one task each reads: rows that belong together must meet in one.
+
+        Runs in the driver, so it looks at the records only.
+        """
+
+    @abstractmethod
+    def gather(self, batches: Iterator[pa.Table], context: Context) -> Iterator[Outcome]:
+        """The documents of a task's rows. ``created`` counts them, and ``joined`` the rows that they are made of."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +300,7 @@ class Composite(Stage[C]):
     """A convenience of the recipe: one name for several stages."""
 
     accepts: ClassVar[tuple[str, ...]] = ("documents",)
+    reads_files: ClassVar[bool] = False  # True: takes no input but files, by an option of this name
 
     @abstractmethod
     def expand(self, inputs: tuple[str, ...]) -> list[Expansion]:

@@ -32,6 +32,7 @@ from pipeline.ledger import Ledger
 from pipeline.progress import ProgressFile, StopSign
 from pipeline.stage import (
     Context,
+    Gather,
     Global,
     Map,
     Outcome,
@@ -84,7 +85,7 @@ class PartSpec:
     gpus: float = 0.0  # asked for where the cluster has any
     split: Split | None = None  # input of a source
     source: str = ""  # name of a source's documents
-    documents: Path | None = None  # input of a map: the documents file of an upstream part
+    documents: tuple[Path, ...] = ()  # the documents files of upstream parts: of one for a map, of some to gather
     is_sliced: bool = False  # some of what its steps are given at their side is for this part alone
     artifacts: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)  # input of a global stage, by kind
     task: Task | None = None  # of a shuffle
@@ -256,15 +257,31 @@ def _input_batches(
     first = stages[0]
     if isinstance(first, Source):
         assert spec.split is not None
-        for outcome in first.read(spec.split, spec.source, _context(spec)):
-            _count(ledger, spec.steps[0].label, None, outcome)
-            removed.add([(spec.steps[0].label, r) for r in outcome.removed])
-            yield outcome.kept
-    elif spec.documents is not None:
-        metadata = pq.read_metadata(spec.documents)
+        outcomes = first.read(spec.split, spec.source, _context(spec))
+    elif isinstance(first, Gather):
+        outcomes = first.gather(_received(_upstream(spec), ledger, spec.steps[0].label), _context(spec))
+    else:
+        yield from _upstream(spec)
+        return
+    for outcome in outcomes:
+        _count(ledger, spec.steps[0].label, None, outcome)
+        removed.add([(spec.steps[0].label, r) for r in outcome.removed])
+        yield outcome.kept
+
+
+def _upstream(spec: PartSpec) -> Iterator[pa.Table]:
+    for path in spec.documents:
+        metadata = pq.read_metadata(path)
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = BATCH_BYTES * metadata.num_rows // max(1, size)
-        yield from read_tables(spec.documents, rows=max(1, min(rows, BATCH_ROWS)))
+        yield from read_tables(path, rows=max(1, min(rows, BATCH_ROWS)))
+
+
+def _received(tables: Iterator[pa.Table], ledger: Ledger, label: str) -> Iterator[pa.Table]:
+    for table in tables:
+        for source, n in _by_source(table):
+            ledger.counts(label, source).received += n
+        yield table
 
 
 _stages: dict[tuple[type, str, str, int], Stage[Any]] = {}  # ready stages of this process: models are loaded once
@@ -282,7 +299,9 @@ def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
 
 
 def _context(spec: PartSpec, step: StepSpec | None = None) -> Context:
-    return Context(spec.seed, step.side if step else {}, cpus=spec.cpus, shared=spec.run / "hosts")
+    answers = ArtifactFolder(spec.run, spec.artifact).answers
+    side = step.side if step else {}
+    return Context(spec.seed, side, cpus=spec.cpus, shared=spec.run / "hosts", answers=answers)
 
 
 def _check_ids(spec: PartSpec, step: StepSpec, batch: pa.Table, outcome: Outcome) -> None:
@@ -310,6 +329,8 @@ def _count(ledger: Ledger, label: str, batch: pa.Table | None, outcome: Outcome)
         ledger.counts(label, source).kept += n
     for source, noted in outcome.noted.items():
         ledger.counts(label, source).noted.update(noted)
+    for source, n in outcome.joined.items():
+        ledger.counts(label, source).joined += n
     for r in outcome.removed:
         counts = ledger.counts(label, r.source)
         (counts.dropped if r.verdict == "dropped" else counts.failed)[r.reason] += 1

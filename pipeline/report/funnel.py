@@ -51,9 +51,10 @@ def _balance(facts: Facts) -> Markup:
     ]
     if wrong:
         return note("The ledger does not balance: ", "; ".join(wrong), kind="failure")
+    joined = " + joined into others" if any(step.total.joined for step in facts.steps) else ""
     return element(
         "p",
-        f"Every document is accounted for: in + created = kept + dropped + failed holds for each source at "
+        f"Every document is accounted for: in + created = kept + dropped + failed{joined} holds for each source at "
         f"{'the' if len(facts.steps) == 1 else 'each of the'} {plural(len(facts.steps), 'step')}.",
     )
 
@@ -96,8 +97,8 @@ def _way(facts: Facts, source: str) -> Iterator[tuple[str, int, str]]:
             yield "records", counts.created, ""
         lost = counts.dropped.total() + counts.failed.total()
         if lost or (counts.created and not step.reads_files):
-            before = counts.received + counts.created
-            yield step.label, counts.kept, f" −{percent(lost / before)}" if lost else ""
+            joined = f" joined from {number(counts.joined)}" if counts.joined else ""
+            yield step.label, counts.kept, joined + (f" −{percent(lost / counts.whole())}" if lost else "")
     yield "in the end", facts.documents[source], ""
 
 
@@ -150,7 +151,7 @@ def step_name(step: Step) -> Node:
 
 def counts_bar(counts: Counts, label: str) -> Markup:
     """Kept, dropped and failed as shares of what came in."""
-    whole = counts.received + counts.created
+    whole = counts.whole()
     parts = [
         ("kept", counts.kept, "kept"),
         ("dropped", counts.dropped.total(), "dropped"),
@@ -180,4 +181,5 @@ def _ledger_table(facts: Facts) -> Markup:
 def _reasons(counts: Counts) -> str:
     both = [*sorted(counts.dropped.items()), *((f"{name} (failed)", n) for name, n in sorted(counts.failed.items()))]
     both += sorted(counts.noted.items())
+    both += [("joined into others", counts.joined)] * bool(counts.joined)
     return ", ".join(f"{name} {n:,}" for name, n in both)

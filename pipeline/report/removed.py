@@ -98,7 +98,7 @@ def _failures(facts: Facts, samples: dict[Key, list[Sample]]) -> Markup | None:
 
 
 def _step(step: Step, samples: dict[Key, list[Sample]]) -> Markup:
-    whole = step.total.received + step.total.created
+    whole = step.total.whole()
     lost = step.total.dropped.total() + step.total.failed.total()
     return element(
         "div",

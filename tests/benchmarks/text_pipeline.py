@@ -71,10 +71,10 @@ def sluice(paths: list[Path], out: Path) -> tuple[set[str], float]:
     kept: set[str] = set()
     started = time.process_time()
     for path in paths:
-        part = run_part(PartSpec(out, "kept", path.stem, path.stem, filters, seed=1, documents=path))
+        part = run_part(PartSpec(out, "kept", path.stem, path.stem, filters, seed=1, documents=(path,)))
         file = out / "artifacts/kept" / part.folder / "documents.parquet"
         if file.exists():
-            run_part(PartSpec(out, "signed", path.stem, path.stem, signatures, seed=1, documents=file))
+            run_part(PartSpec(out, "signed", path.stem, path.stem, signatures, seed=1, documents=(file,)))
     spent = time.process_time() - started
     for path in out.glob("artifacts/kept/data/*/documents.parquet"):
         kept.update(pq.read_table(path, columns=["id"])["id"].to_pylist())

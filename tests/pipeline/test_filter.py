@@ -94,7 +94,7 @@ def chain(tmp_path: Path, batch: pa.Table, *stages: type) -> tuple[Part, dict[st
     """Run a chain on one part: the part, the kept rows and the removed rows by id."""
     (path,) = artifact_of(tmp_path / "upstream", "docs", [batch]).file_paths("documents.parquet")
     steps = tuple(StepSpec(f"docs.{s.name}", s, s.config_type(), {}) for s in stages)
-    part = run_part(PartSpec(tmp_path / "run", "docs", "key", "docs/0", steps, seed=1, documents=path))
+    part = run_part(PartSpec(tmp_path / "run", "docs", "key", "docs/0", steps, seed=1, documents=(path,)))
     folder = tmp_path / "run/artifacts/docs" / part.folder
     kept, removed = (
         {row["id"]: row for row in pq.read_table(folder / name).to_pylist()} if (folder / name).exists() else {}

@@ -141,7 +141,7 @@ def test_a_part_that_does_not_fit_on_the_disk_is_told_and_its_attempt_removed(sm
     upstream = artifact_of(tmp_path, "docs", [texts({"a": "a"})])
     step = StepSpec("noise", AddsNoise, StageConfig(), {})
     (path,) = upstream.file_paths("documents.parquet")
-    failure = attempt_part(PartSpec(small_disk, "noise", "key", "docs-0", (step,), seed=1, documents=path))
+    failure = attempt_part(PartSpec(small_disk, "noise", "key", "docs-0", (step,), seed=1, documents=(path,)))
     assert failure.exit_code == MachineError.exit_code
     assert "No space left" in failure.message
     assert "cannot write under" in failure.message

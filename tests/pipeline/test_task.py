@@ -194,7 +194,7 @@ def read_part(tmp_path: Path, text: str = LINES, *maps: type, run: str = "run") 
 def map_part(tmp_path: Path, batch: pa.Table, *maps: type, seed: int = 1, key: str = "key") -> tuple[Part, Path]:
     """Commit a part made of an upstream part's documents."""
     (path,) = artifact_of(tmp_path / "upstream", f"docs-{key}", [batch]).file_paths("documents.parquet")
-    part = run_part(PartSpec(tmp_path / "run", "docs", key, "docs/0", steps(*maps), seed=seed, documents=path))
+    part = run_part(PartSpec(tmp_path / "run", "docs", key, "docs/0", steps(*maps), seed=seed, documents=(path,)))
     return part, tmp_path / "run" / "artifacts" / "docs" / part.folder
 
 
