@@ -307,5 +307,5 @@ def _with_splits(node: Node, problems: Problems) -> Node:
         return replace(node, splits=tuple(stage.splits()))
     except SluiceError as error:
         artifact = node.steps[0].label.partition(".")[0]
-        problems.add(("artifacts", artifact, "files"), f"{node.steps[0].label}: {error}")
+        problems.add(("artifacts", artifact, "files"), f"{artifact}: {error}")
         return node

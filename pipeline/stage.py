@@ -324,14 +324,14 @@ def removal(row: Mapping[str, Any], verdict: Verdict, reason: str, evidence: str
         evidence=evidence,
         excerpt=(row.get("text") or "")[:EXCERPT_CHARACTERS],
         url=row.get("url") or "",
-        scores={name: value for name, value in row.items() if is_measured(name) and value is not None},
+        scores={n: v for n, v in row.items() if is_measured(n) and v is not None and not isinstance(v, bytes)},
     )
 
 
 def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verdict, str, str]]) -> list[Removal]:
     """The removals of these rows, by column: filters drop most of a crawl."""
     columns = batch.schema
-    measured = [f.name for f in columns if is_measured(f.name) and not _is_vector(f.type)]
+    measured = [f.name for f in columns if is_measured(f.name) and not _is_no_score(f.type)]
     told = [name for name in ("id", "source", "url", "text", *measured) if name in batch.column_names]
     rows = batch.select(told).take(pa.array(which, pa.int64()))
     excerpts = pc.utf8_slice_codeunits(rows.column("text"), 0, EXCERPT_CHARACTERS)
@@ -355,8 +355,10 @@ def removals(batch: pa.Table, which: Sequence[int], endings: Sequence[tuple[Verd
     ]
 
 
-def _is_vector(kind: pa.DataType) -> bool:
-    """Whether a column holds embeddings, which are no scores to tell of each removed document."""
+def _is_no_score(kind: pa.DataType) -> bool:
+    """Whether a column holds embeddings or bytes, such as pictures: nothing to tell of each removed document."""
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return True
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     return bool(is_list and pa.types.is_floating(kind.value_type))
 

@@ -284,11 +284,12 @@ def _received(tables: Iterator[pa.Table], ledger: Ledger, label: str) -> Iterato
         yield table
 
 
-_stages: dict[tuple[type, str, str, int], Stage[Any]] = {}  # ready stages of this process: models are loaded once
+_stages: dict[tuple[type, str, str, Path], Stage[Any]] = {}  # ready stages of this process: models are loaded once
 
 
 def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
-    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())), spec.seed)
+    of_run = ArtifactFolder(spec.run, spec.artifact).answers / str(spec.seed)
+    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())), of_run)
     if key not in _stages:
         stage = step.stage(step.config)
         stage.setup(_context(spec, step))

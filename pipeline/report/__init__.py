@@ -14,6 +14,7 @@ from pipeline.report.funnel import funnel_section
 from pipeline.report.head import head
 from pipeline.report.markup import Markup, element
 from pipeline.report.mixture import mix_section
+from pipeline.report.pdf import pdf_section
 from pipeline.report.quality import quality_section
 from pipeline.report.removed import removed_section
 from pipeline.report.thresholds import thresholds_section
@@ -26,6 +27,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # whatever a sample ma
 SECTIONS = (
     ("funnel", "Funnel", funnel_section),
     ("removed", "Removed", removed_section),
+    ("pdf", "PDF pages", pdf_section),
     ("thresholds", "Thresholds", thresholds_section),
     ("duplicates", "Duplicates", duplicates_section),
     ("quality", "Quality", quality_section),

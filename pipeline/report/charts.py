@@ -231,13 +231,15 @@ def curve(
     return plot.svg(title)
 
 
-def histogram(title: str, series: Sequence[tuple[str, str, Sequence[int]]], x_label: str) -> Markup:
+def histogram(
+    title: str, series: Sequence[tuple[str, str, Sequence[int]]], x_label: str, of: str = "of the side"
+) -> Markup:
     """Counts over equal bins from 0 to 1, as shares of each series: (label, style, counts)."""
     bins = len(series[0][2])
     plot = Plot([0, 1], [0, 1], height=240)
     plot.y_low, plot.y_high = 0.0, 1.0
     plot.x_axis(x_label)
-    plot.y_axis("share of the side")
+    plot.y_axis(f"share {of}")
     width = (plot.x(1) - plot.x(0)) / bins
     for i, (label, style, counts) in enumerate(series):
         for k, n in enumerate(counts):

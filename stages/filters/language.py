@@ -50,7 +50,7 @@ class LanguageConfig(StageConfig):
         if not named or "model" not in info.data:
             return value
         try:
-            labels = read_labels(_model_path(info.data["model"]))
+            labels = read_labels(model_path(info.data["model"]))
         except ModelFileError as error:
             raise ValueError(str(error)) from error
         except StageError:  # not on this machine: said once, where the model is asked for
@@ -72,10 +72,10 @@ class LanguageConfig(StageConfig):
         Raises:
             StageError: it is not on this machine; the message says how to get it.
         """
-        return _model_path(self.model)
+        return model_path(self.model)
 
 
-def _model_path(model: Path | None) -> Path:
+def model_path(model: Path | None) -> Path:
     if model is not None:
         if not model.is_file():
             raise StageError(f"language: there is no model {model}; correct the option model, or leave it out")

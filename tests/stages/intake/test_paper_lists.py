@@ -1,4 +1,4 @@
-"""Lists of papers in, their PDFs as documents and a reason for every other paper out."""
+"""Lists of papers: what their records say, which papers are chosen, and a reason for every other."""
 
 import datetime
 import json
@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from pipeline.errors import InputError
 from pipeline.locations.location import InputFile
-from pipeline.stage import Context, Removal
+from pipeline.stage import Context
 from stages.intake import paper_lists
 from stages.intake.files import ReadingConfig
 from stages.intake.json_lines import parsed
 from stages.intake.paper_lists import licence_name, paper_of, papers_in, pdf_location, ranges, refusal
-from stages.intake.pdf import Pdf, PdfConfig
-from tests.stages.intake import packing
 from tests.stages.intake.packing import PACKINGS
-from tests.stages.pdf_files import text_pdf
 
 PROSE = "A page of prose that is long enough to be read from its text layer and not from its picture."
 BY = "http://creativecommons.org/licenses/by/4.0/"
@@ -203,6 +198,10 @@ def test_a_list_that_breaks_off_keeps_the_records_before_and_says_so(tmp_path, m
     assert records == 20
 
 
+def arxiv_record(identifier: str) -> str:
+    return json.dumps(KAGGLE | {"id": identifier}) + "\n"
+
+
 def test_the_last_task_reads_to_the_end_of_a_list_that_has_grown_since(tmp_path):
     path = tmp_path / "list.jsonl"
     path.write_text(arxiv_record("2101.00001"))
@@ -246,81 +245,6 @@ def test_a_record_of_any_shape_is_a_paper_or_refused(record, template):
         return
     refusal(paper, ("cc0",), ("cs",), datetime.date(2020, 1, 1))
     assert all(isinstance(value, str) for value in paper.meta.values())
-
-
-def read(list_file: Path, **options: object) -> tuple[list[dict], list[Removal]]:
-    return packing.read(Pdf(PdfConfig(papers=list_file, ocr="off", **options)), "papers")
-
-
-def arxiv_record(identifier: str, **fields: object) -> str:
-    return json.dumps(KAGGLE | {"id": identifier} | fields) + "\n"
-
-
-def test_the_papers_of_a_list_become_documents_and_all_others_have_their_reason(tmp_path):
-    text_pdf(tmp_path / "2101.00001.pdf", [PROSE])
-    (tmp_path / "2101.00002.pdf").write_text("<html>please log in</html>")
-    text_pdf(tmp_path / "2101.00004.pdf", [PROSE], password="secret")
-    records = [
-        arxiv_record("2101.00001", title="One"),
-        arxiv_record("2101.00002"),
-        arxiv_record("2101.00003"),
-        arxiv_record("2101.00004"),
-        arxiv_record("2101.00001", license="http://arxiv.org/licenses/nonexclusive-distrib/1.0/"),
-        "{\n",
-    ]
-    (tmp_path / "list.jsonl").write_text("".join(records))
-    (document,), removed = read(tmp_path / "list.jsonl", template=tmp_path / "{id}.pdf", licences="cc-by")
-    assert (document["id"], document["text"]) == ("papers/list.jsonl@0", PROSE)
-    assert (document["url"], document["date"]) == ("https://arxiv.org/abs/2101.00001", "2007-04-02")
-    assert document["origin"]["path"] == str(tmp_path / "2101.00001.pdf")
-    assert dict(document["meta"]) == {
-        "title": "One",
-        "arxiv": "2101.00001",
-        "doi": "10.1103/PhysRevD.76.013009",
-        "categories": "hep-ph cs.CL",
-        "licence": BY,
-        "lanes": "text",
-    }
-    assert [(end.verdict, end.reason) for end in removed] == [
-        ("failed", "not_pdf"),
-        ("failed", "unreadable"),
-        ("failed", "encrypted"),
-        ("dropped", "licence"),
-        ("failed", "bad_json"),
-    ]
-    assert removed[0].id == f"papers/list.jsonl@{len(records[0])}"
-    assert removed[0].url == "https://arxiv.org/abs/2101.00002"
-    assert removed[3].evidence == "arxiv-nonexclusive-distrib, not cc-by"
-
-
-def test_files_and_papers_can_be_read_together_and_one_is_needed(tmp_path):
-    (tmp_path / "files").mkdir()
-    text_pdf(tmp_path / "files" / "a.pdf", [PROSE])
-    (tmp_path / "list.jsonl").write_text(arxiv_record("2101.00009"))
-    documents, (end,) = read(tmp_path / "list.jsonl", files=tmp_path / "files", template=tmp_path / "{id}.pdf")
-    assert (len(documents), end.reason) == (1, "unreadable")
-    with pytest.raises(ValidationError, match="one of the options 'files' and 'papers' is required"):
-        PdfConfig()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"files": "x", "licences": "cc0"}, "choose among 'papers'"),
-        ({"papers": "x", "template": "s3://x/{paper}.pdf"}, "may hold {id}"),
-        ({"papers": "x", "template": "s3://x/a.pdf"}, "may hold {id}"),
-        ({"papers": "x", "template": "s3://x/{id"}, "broken"),
-        ({"papers": "x", "template": "s3://x/{id.__class__}"}, "may hold {id}"),
-    ],
-)
-def test_options_that_do_not_fit_together_are_refused(options, message):
-    with pytest.raises(ValidationError, match=message):
-        PdfConfig(**options)
-
-
-def test_a_list_that_is_not_there_is_told_before_the_run(tmp_path):
-    with pytest.raises(InputError, match="there is no file"):
-        Pdf(PdfConfig(papers=tmp_path / "absent.jsonl")).splits()
 
 
 def test_real_records_of_arxiv_are_papers(shared_data):

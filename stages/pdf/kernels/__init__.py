@@ -1,0 +1,1 @@
+"""Loops over the characters of a page that have to be compiled."""

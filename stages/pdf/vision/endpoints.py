@@ -1,0 +1,194 @@
+"""Servers of one model: which of them the next request goes to, and which of them are down.
+
+Each server has a limit of requests under way: halved when the server says 429, and raised by one for every limit-full
+of answers (additive increase, multiplicative decrease). A server that fails ``FAILURES_TO_BREAK`` times in a row gets
+no requests for a while, then a single one to see whether it is back.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.errors import MachineError
+
+FAILURES_TO_BREAK = 5
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+LOOK_S = 0.25
+"""Seconds after which a waiting request looks again: pauses end by the clock, and nobody tells it."""
+
+
+class Server(Protocol):
+    """Where requests go. Safe to use from several threads."""
+
+    def url(self) -> str:
+        """Base URL, asked for before each request: a server of our own is started by it.
+
+        Raises:
+            MachineError: it cannot be started.
+        """
+
+    def has_answered(self) -> None:
+        """To be told of each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that somebody else runs."""
+
+    base_url: str  # such as http://localhost:8000/v1
+
+    def url(self) -> str:
+        return self.base_url.rstrip("/")
+
+    def has_answered(self) -> None:
+        pass
+
+
+class Endpoint:
+    """What is known of one server. ``Endpoints`` holds the lock under which it changes."""
+
+    def __init__(self, server: Server, most_at_once: int) -> None:
+        self.server = server
+        self.most_at_once = most_at_once
+        self.limit = float(most_at_once)
+        self.under_way = 0
+        self.failures = 0  # in a row
+        self.pauses = 0  # in a row
+        self.paused_until = 0.0
+        self.limited_at = 0.0
+
+    def may_take(self, now: float) -> bool:
+        """Whether it may get one more request."""
+        if now < self.paused_until:
+            return False
+        return self.under_way < (1 if self.failures >= FAILURES_TO_BREAK else max(1, int(self.limit)))
+
+    def answered(self) -> None:
+        """It has answered: a little more may be asked of it."""
+        self.server.has_answered()
+        self.failures = self.pauses = 0
+        self.limit = min(self.most_at_once, self.limit + 1 / self.limit)
+
+    def failed(self, now: float) -> None:
+        """It did not answer: after several times it is left alone for a while, longer each time. What fails meanwhile
+        was under way before, and says nothing new."""
+        self.failures += 1
+        if self.failures >= FAILURES_TO_BREAK and now >= self.paused_until:
+            self.paused_until = now + pause_s(self.pauses)
+            self.pauses += 1
+
+    def is_busy(self, asked_at: float, now: float, wait_s: float) -> None:
+        """It wants fewer requests, and none for ``wait_s`` seconds. Complaints about requests that were on their way
+        when it complained first count once."""
+        self.paused_until = max(self.paused_until, now + wait_s)
+        if asked_at >= self.limited_at:
+            self.limit, self.limited_at = max(1.0, self.limit / 2), now
+
+
+def pause_s(tries: int) -> float:
+    """Seconds to wait after so many tries in vain: growing, and different each time, so that waiters do not meet."""
+    return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries, 30)) * random.uniform(0.5, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A request's leave to go to a server."""
+
+    endpoint: Endpoint
+    began: float  # of the monotonic clock
+
+
+class Endpoints:
+    """All servers of a model. Safe to use from several threads."""
+
+    def __init__(self, servers: Sequence[Server], most_at_once: int, max_outage_s: float) -> None:
+        """
+        Args:
+            most_at_once: requests under way at once, per server.
+            max_outage_s: seconds without any answer after which all servers count as down for good.
+        """
+        self._endpoints = [Endpoint(server, most_at_once) for server in servers]
+        self._max_outage_s = max_outage_s
+        self._changed = threading.Condition()
+        self._down_since: float | None = None
+        self._problem = ""
+
+    @property
+    def most_at_once(self) -> int:
+        """Requests that may be under way at once in all."""
+        return sum(endpoint.most_at_once for endpoint in self._endpoints)
+
+    def turn(self) -> Turn:
+        """Wait for a server that may take a request, and take the least busy one. Ends by ``answered``, ``failed`` or
+        ``is_busy``.
+
+        Raises:
+            MachineError: no server has answered for ``max_outage_s``.
+        """
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                free = [endpoint for endpoint in self._endpoints if endpoint.may_take(now)]
+                if free:
+                    endpoint = min(free, key=lambda e: (e.failures > 0, e.under_way))
+                    endpoint.under_way += 1
+                    return Turn(endpoint, now)
+                self._check_outage(now)
+                self._changed.wait(LOOK_S)
+
+    def answered(self, turn: Turn) -> None:
+        with self._changed:
+            self._end(turn)
+            turn.endpoint.answered()
+            self._down_since = None
+
+    def failed(self, turn: Turn, problem: str) -> None:
+        """
+        Raises:
+            MachineError: no server has answered for ``max_outage_s``.
+        """
+        with self._changed:
+            self._end(turn)
+            now = time.monotonic()
+            turn.endpoint.failed(now)
+            self._note(now, problem)
+
+    def is_busy(self, turn: Turn, wait_s: float, problem: str) -> None:
+        """
+        Raises:
+            MachineError: no server has answered for ``max_outage_s``.
+        """
+        with self._changed:
+            self._end(turn)
+            now = time.monotonic()
+            turn.endpoint.is_busy(turn.began, now, wait_s)
+            self._note(now, problem)
+
+    def given_up(self, turn: Turn) -> None:
+        """The request was not made, or its answer says nothing about the server."""
+        with self._changed:
+            self._end(turn)
+
+    def _end(self, turn: Turn) -> None:
+        turn.endpoint.under_way -= 1
+        self._changed.notify_all()
+
+    def _note(self, now: float, problem: str) -> None:
+        self._problem = problem
+        if self._down_since is None:
+            self._down_since = now
+        self._check_outage(now)
+
+    def _check_outage(self, now: float) -> None:
+        if self._down_since is not None and now - self._down_since > self._max_outage_s:
+            raise MachineError(
+                f"no server of the vision-language model has answered for {now - self._down_since:.0f} s "
+                f"({self._problem}). See that it is up, then give the same command again: pages that are done are not "
+                "asked for again"
+            )

@@ -1,0 +1,281 @@
+"""The vision-language lane: pages that are hard for the CPU, read by a model from their pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import orjson
+import pyarrow as pa
+from pydantic import Field, JsonValue, model_validator
+
+from pipeline.stage import Context, Map, Outcome, StageConfig, with_columns
+from stages.pdf.page import Block, Line, Page
+from stages.pdf.vision.answer_log import AnswerLog
+from stages.pdf.vision.chat import ChatEngine
+from stages.pdf.vision.endpoints import RunningServer, Server
+from stages.pdf.vision.pictures import PagePictures, StoredPictures
+from stages.pdf.vision.profiles import PROFILES, ProfileName
+from stages.pdf.vision.reading import Limits, PageReader, Reading, Witness
+from stages.pdf.vision.vllm_server import VllmServer, vllm_command
+
+PICTURE_COLUMN = "pdf.picture"
+
+REPETITION_DETECTION = {"max_pattern_size": 64, "min_pattern_size": 1, "min_count": 32}
+"""vLLM ends an answer with finish reason "repetition" once a pattern of up to so many tokens stands so often in a row.
+More copies than ``checks.MIN_COPIES`` asks for: empty rows of a table are alike, and here no kind of text is spared."""
+
+
+class PdfVisionConfig(StageConfig):
+    """Which pages a vision-language model reads, which one, and when it is believed."""
+
+    endpoints: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = ()
+    """Base URLs of OpenAI-compatible servers of the model, for example http://localhost:8000/v1. Requests go to the one
+    that has the fewest under way. Without any, and without ``engine: vllm``, the lane is off."""
+
+    engine: Literal["endpoints", "vllm"] = "endpoints"
+    """Who runs the model: servers given under ``endpoints``, or vLLM, which each worker then starts on a GPU of its own
+    (needs the extra ``sluice[vllm]``)."""
+
+    model: str = ""
+    """Name of the model as the servers know it; with ``engine: vllm`` a folder or a name on the Hugging Face hub. It
+    identifies the answers: another server of the same model adds nothing."""
+
+    profile: ProfileName = "generic"
+    """How the model is asked and answers: ``olmocr`` (olmOCR 2), ``deepseek_ocr`` (DeepSeek-OCR, also 2), or
+    ``generic`` for any other that answers in Markdown."""
+
+    pages: Literal["hard", "ocr", "all"] = "hard"
+    """Which pages it reads: those that are hard for the CPU (low confidence, unsupported script, formulas, tables) or
+    need an OCR that is off; all that need OCR as well; or every page that is not blank."""
+
+    max_tokens: int = Field(6144, ge=16)
+    """Length limit of an answer. A page that is cut off by it is asked about as two halves."""
+
+    temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...] = Field(
+        (0.1, 0.4, 0.7, 1.0), min_length=1, max_length=8
+    )
+    """Sampling temperature of the first try and of each further one after an answer that cannot stand. There are as
+    many tries as temperatures."""
+
+    min_precision: float = Field(0.7, ge=0, le=1)
+    """Share of the answer's words that the CPU must have read as well. Applies where the CPU is sure: OCR with a
+    confidence of at least ``min_confidence``, or a sound text layer, of over 40 words. On 23 printed pages, sound
+    answers had 0.84 and more."""
+
+    min_recall: float = Field(0.6, ge=0, le=1)
+    """Share of the CPU's words that the answer must have, under the same conditions. Sound answers had 0.72 and more:
+    running heads are left out."""
+
+    min_confidence: float = Field(0.95, ge=0, le=1)
+    """Confidence from which on OCR on the CPU is believed about what the page says: print has 0.95 and more,
+    handwriting 0.79 to 0.92."""
+
+    extra_body: dict[str, JsonValue] = Field({})
+    """Further fields of each request, for example vLLM's ``repetition_detection``."""
+
+    concurrency: int = Field(32, ge=1)
+    """Requests under way at once, per task and server. A server that answers 429 gets fewer."""
+
+    timeout_s: float = Field(300.0, gt=0)
+    """Time limit of one request."""
+
+    max_outage_s: float = Field(900.0, gt=0)
+    """Time without an answer from any server after which the run ends; it goes on where it was when it is started
+    again."""
+
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key, if the servers want one."""
+
+    server_arguments: tuple[str, ...] = ()
+    """Further arguments of vLLM's server, for example --max-num-seqs=64. What changes the model itself belongs into its
+    name."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset(
+        {"endpoints", "engine", "concurrency", "timeout_s", "max_outage_s", "api_key_variable", "server_arguments"}
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a model to ask."""
+        return bool(self.endpoints) or self.engine == "vllm"
+
+    def longest_side_px(self) -> int:
+        """Length of the longer side of the pictures that the model is shown."""
+        return PROFILES[self.profile].longest_side_px
+
+    def identity(self) -> dict[str, Any]:
+        """Whether there is a model counts, not where it runs."""
+        return super().identity() | {"is_on": self.is_on, "profile_version": PROFILES[self.profile].version}
+
+    @model_validator(mode="after")
+    def _the_model_is_settled(self) -> PdfVisionConfig:
+        if self.is_on and not self.model:
+            raise ValueError("a vision-language lane needs the option 'model': the name of the model")
+        if self.endpoints and self.engine == "vllm":
+            raise ValueError("either 'endpoints' or 'engine: vllm': a server that runs needs no second one")
+        return self
+
+
+class PdfVision(Map[PdfVisionConfig]):
+    """Read the pages of PDFs that are hard for the CPU with a vision-language model.
+
+    Every page stays a row: with the model's text, or with the CPU's and the reason in ``pdf.vision`` why it stays.
+    """
+
+    name = "pdf_vision"
+    config_type = PdfVisionConfig
+    requires: tuple[str, ...] = ("text", "pdf.page", "pdf.layout", "pdf.lane", "pdf.hard")
+    provides = ("pdf.vision", "pdf.vision_evidence", "pdf.vision_tries")
+    commits_output: ClassVar[bool] = True
+
+    def __init__(self, config: PdfVisionConfig) -> None:
+        super().__init__(config)
+        self.gpus = 1.0 if config.engine == "vllm" else 0.0
+        if config.is_on:
+            self.requires = (*self.requires, PICTURE_COLUMN)
+
+    def note(self) -> str | None:
+        return None if self.config.is_on else "the vision-language lane is off: no endpoint is given"
+
+    def setup(self, context: Context) -> None:
+        self._answers = context.answers
+        if self.config.is_on:
+            self._engine = _engine(self.config)
+            limits = Limits(**{name: getattr(self.config, name) for name in _LIMITS})
+            self._reader = PageReader(self._engine, PROFILES[self.config.profile], self.pictures(), limits)
+
+    def pictures(self) -> PagePictures:
+        """Where the pictures come from."""
+        return StoredPictures(PICTURE_COLUMN)
+
+    def process(self, batch: pa.Table) -> Outcome:
+        lanes, hard = batch.column("pdf.lane").to_pylist(), batch.column("pdf.hard").to_pylist()
+        asked = [i for i in range(batch.num_rows) if self._is_asked(lanes[i], hard[i])] if self.config.is_on else []
+        rows = batch.take(pa.array(asked, pa.int64())).to_pylist()
+        pages = [Page.from_json(orjson.loads(row["pdf.layout"])) for row in rows]
+        readings = self._readings(batch.column("id").to_pylist(), rows, pages)
+        noted: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for row, reading in zip(rows, readings, strict=True):
+            noted[row["source"]][f"vision_{reading.ending}"] += 1
+        seen = [seen_page(page, reading) for page, reading in zip(pages, readings, strict=True)]
+        return Outcome(_updated(batch, asked, readings, seen), noted=noted)
+
+    def _is_asked(self, lane: str, hard: str | None) -> bool:
+        if lane in ("blank", "failed"):
+            return False
+        return (
+            bool(hard) or lane == "unread" or self.config.pages == "all" or (self.config.pages, lane) == ("ocr", "ocr")
+        )
+
+    def _readings(self, batch_ids: list[str], rows: list[dict[str, Any]], pages: list[Page]) -> list[Reading]:
+        if not rows:
+            return []
+        with AnswerLog(self._answers, batch_ids) as log, ThreadPoolExecutor(self._engine.most_at_once) as pool:
+            tasks = [pool.submit(self._reading, row, page, log) for row, page in zip(rows, pages, strict=True)]
+            wait(tasks, return_when=FIRST_EXCEPTION)
+            if any(task.done() and task.exception() for task in tasks):
+                pool.shutdown(cancel_futures=True)
+            return [task.result() for task in tasks if not task.cancelled()]
+
+    def _reading(self, row: dict[str, Any], page: Page, log: AnswerLog) -> Reading:
+        key = self._key(row)
+        if kept := log.get(key):
+            return Reading(**kept)
+        reading = self._reader.read(row, witness_of(page, row["text"]))
+        log.add(key, asdict(reading))
+        return reading
+
+    def _key(self, row: Mapping[str, Any]) -> str:
+        """What an answer depends on: the page, how the model is asked, and the text that it is held against."""
+        origin = row["origin"] or {}
+        page = [origin.get("digest") or row["id"], row["pdf.page"], row["pdf.lane"], row["text"]]
+        asked = self.config.identity()
+        del asked["pages"]  # which pages are asked about as well changes no answer
+        return hashlib.sha256(orjson.dumps([page, asked], option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+_LIMITS = ("temperatures", "max_tokens", "min_precision", "min_recall", "min_confidence")
+_servers: dict[str, VllmServer] = {}  # of this process, which ends with them
+
+
+def _engine(config: PdfVisionConfig) -> ChatEngine:
+    profile = PROFILES[config.profile]
+    extra: dict[str, Any] = {**profile.extra_body, **config.extra_body}
+    servers: list[Server]
+    if config.engine == "vllm":
+        extra = {"repetition_detection": REPETITION_DETECTION} | extra
+        arguments = ("--served-model-name", config.model, *profile.server_arguments, *config.server_arguments)
+        command = vllm_command(config.model, arguments)
+        name = " ".join(command(0))
+        if name not in _servers:
+            _servers[name] = VllmServer(command)
+        servers = [_servers[name]]
+    else:
+        servers = [RunningServer(url) for url in config.endpoints]
+    return ChatEngine(
+        servers,
+        config.model,
+        most_at_once=config.concurrency,
+        timeout_s=config.timeout_s,
+        max_outage_s=config.max_outage_s,
+        api_key_variable=config.api_key_variable,
+        extra_body=extra,
+    )
+
+
+def witness_of(page: Page, text: str | None) -> Witness:
+    """What the CPU says of a page: of a sound text layer it is sure, of what an earlier OCR left it cannot tell."""
+    if page.lane == "text":
+        return Witness(text or "", 1.0)
+    return Witness(text or "", page.confidence or 0.0 if page.lane == "ocr" else 0.0)
+
+
+def seen_page(page: Page, reading: Reading) -> Page:
+    """The page with the model's text; or as it was, and failed if the CPU has no text either."""
+    if not reading.is_accepted:
+        has_text = bool(page.text.strip())
+        return page if has_text else replace(page, lane="failed", reason=f"vision_{reading.ending}")
+    lines = tuple(Line(0.0, 0.0, page.width, page.height, line, 0.0) for line in reading.markdown.split("\n"))
+    return replace(
+        page,
+        lane="vision",
+        blocks=(Block("markdown", lines),) if reading.markdown else (),
+        confidence=None,
+        garbage=sum(c == "\ufffd" or (c < " " and c not in "\t\n") for c in reading.markdown),
+        characters=sum(not c.isspace() for c in reading.markdown),
+    )
+
+
+def _updated(batch: pa.Table, asked: list[int], readings: list[Reading], seen: list[Page]) -> pa.Table:
+    """The batch with what came of the pages that were asked about, and without the pictures, which have served."""
+    columns: dict[str, pa.Array] = {}
+    for name, values, kind in (
+        ("pdf.vision", [r.ending for r in readings], pa.string()),
+        ("pdf.vision_evidence", [r.evidence or None for r in readings], pa.string()),
+        ("pdf.vision_tries", [r.tries for r in readings], pa.int32()),
+    ):
+        columns[name] = _scattered([None] * batch.num_rows, asked, values, kind)
+    pages: dict[str, list[Any]] = {
+        "text": [page.text for page in seen],
+        "pdf.layout": [orjson.dumps(page.to_json()) for page in seen],
+        "pdf.lane": [page.lane for page in seen],
+        "pdf.reason": [page.reason for page in seen],
+        "pdf.confidence": [page.confidence for page in seen],
+    }
+    for name, values in pages.items():
+        if name in batch.column_names and asked:
+            field = batch.schema.field(name)
+            columns[name] = _scattered(batch.column(name).to_pylist(), asked, values, field.type)
+    batch = with_columns(batch, columns)
+    return batch.drop_columns([PICTURE_COLUMN]) if PICTURE_COLUMN in batch.column_names else batch
+
+
+def _scattered(values: list[Any], places: list[int], new: list[Any], kind: pa.DataType) -> pa.Array:
+    for place, value in zip(places, new, strict=True):
+        values[place] = value
+    return pa.array(values, kind)
