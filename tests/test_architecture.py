@@ -61,7 +61,8 @@ def test_nobody_imports_the_command_line() -> None:
 
 
 def test_stage_modules_import_heavy_libraries_only_when_used() -> None:
-    heavy = ("ray", "torch", "trafilatura", "fasttext", "sklearn", "pypdfium2", "rapidocr", "spacy", "datatrove")
+    heavy = ("ray", "torch", "trafilatura", "fasttext", "sklearn", "pypdfium2", "openvino", "onnxruntime", "cv2")
+    heavy += ("spacy", "datatrove", "simplemma")
     # imported by trafilatura_speed.install() alone: all they do is stand in for trafilatura's functions
     installed = {f"stages/extract/trafilatura_speed/{name}.py" for name in ("replacements", "readability")}
     found = [

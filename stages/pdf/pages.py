@@ -151,6 +151,17 @@ class PdfPages(Source[PdfPagesConfig]):
         self._columns = COLUMNS if config.pictures == "none" else (*COLUMNS, PICTURE)
         self.provides = ("text", *(column.name for column in self._columns))
 
+    def setup(self, context: Context) -> None:
+        """See that the OCR engine is there: without it each page that needs it would fail.
+
+        Raises:
+            MachineError: Tesseract is asked for, and it or one of its languages is not installed.
+        """
+        if self.config.engine == "tesseract" and self.config.ocr != "off":
+            from stages.pdf.ocr.tesseract import Tesseract
+
+            Tesseract(self.config.languages)
+
     def splits(self) -> list[Split]:
         config = self.config
         files = config.matching_files((".pdf", *ARCHIVE_SUFFIXES)) if config.files else []

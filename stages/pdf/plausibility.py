@@ -228,6 +228,9 @@ MIN_WITNESSED_WORDS = 10
 MIN_LETTERS_READ = 10
 """Of a letter: as many as OCR must have read for its absence in the text layer to say something."""
 
+MOST_IN_A_WORD = 2
+"""Of one letter, on average: listings lack letters that prose has, with no word of theirs misread."""
+
 
 class Proof(NamedTuple):
     """What OCR has to confirm of a text layer."""
@@ -257,11 +260,13 @@ def is_contradicted(layer: str, read: str, proof: Proof) -> bool:
         return False
     if (said & seen).total() < proof.min_overlap * said.total():
         return True
-    # the layer may be a part of the page, which has its share of every letter
+    # the layer may be a part of the page, which has its share of every letter; but each lost letter spoils a word
     share = min(said.total() / seen.total(), 1.0)
+    spoiled = (said - seen).total()
     letters_said, letters_seen = Counter(layer.lower()), Counter(read.lower())
     return any(
         letters_said[letter] < proof.min_letters * share * count
+        and share * count - letters_said[letter] <= MOST_IN_A_WORD * spoiled
         for letter, count in letters_seen.items()
         if letter.isalpha() and share * count >= MIN_LETTERS_READ
     )

@@ -60,6 +60,10 @@ SURE = 0.9
 """A page stays as it is if the beginnings of its longest lines are read with this confidence: upright print has 0.95
 and more, the same upside down 0.68 to 0.78."""
 
+LEGIBLE = 0.8
+"""A page is turned upside down only if its probes are read with this confidence then. Letters that the models do not
+know have at most 0.78 upside down, and would be turned by chance."""
+
 MIN_SCORE = 0.5
 """Lines of less are no text, or none that was read (RapidOCR's value)."""
 
@@ -177,10 +181,10 @@ class PageReader:
             longest = upright[np.argsort(-upright[:, 2], kind="stable")[:PROBES]]
             page = np.ascontiguousarray(np.rot90(picture, -quarters))
             probes = [self._engine.read(line_picture(page, box)[:, :PROBE_WIDTH]) for box in longest]
-            weight = sum(probe.weight for probe in probes)
-            if weight > best_weight:
+            weight, confidence = sum(probe.weight for probe in probes), _confidence(probes) or 0.0
+            if weight > best_weight and (quarters != 2 or confidence >= LEGIBLE):
                 best, best_weight = quarters, weight
-            if (_confidence(probes) or 0.0) >= SURE:
+            if confidence >= SURE:
                 break
         return best
 

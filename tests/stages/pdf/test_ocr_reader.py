@@ -153,7 +153,9 @@ def test_a_line_that_runs_up_the_margin_is_read(reader: PageReader) -> None:
 @pytest.mark.skipif(not DEJAVU.exists(), reason="no font with Cyrillic letters here")
 def test_letters_that_the_models_do_not_know_are_noticed(reader: PageReader) -> None:
     russian = ("Все люди рождаются свободными и равными", "в своем достоинстве и правах. Они наделены")
-    assert read(reader, printed_in_dejavu(russian)).unknown_script
+    page = read(reader, printed_in_dejavu(russian))
+    assert page.unknown_script
+    assert page.rotation == 0  # nothing tells that it should be turned
     assert not read(reader, printed_in_dejavu(PROSE[:3], size=10)).unknown_script
 
 

@@ -135,3 +135,9 @@ def test_the_bound_lies_between_sound_and_enciphered_text() -> None:
         table = str.maketrans(string.ascii_lowercase, "".join(rng.permutation(list(string.ascii_lowercase))))
         enciphered.append(judged(prose(random.Random(seed), "English", 80).lower().translate(table)).strangeness)
     assert max(sound) < MAX_STRANGENESS < min(enciphered)
+
+
+def test_a_listing_that_lacks_letters_of_the_prose_beside_it_is_believed() -> None:
+    listing = "data mask fill dtype diff array int print axis list dict zip map max min sum abs all any bin " * 4
+    rest = prose(random.Random(12), "English", 300)
+    assert not is_contradicted(listing, f"{listing} {rest}", ON_SUSPICION)

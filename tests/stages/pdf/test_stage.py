@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import RecipeError
+from pipeline.errors import MachineError, RecipeError
 from pipeline.explain import explain
 from pipeline.graph import build_graph
 from pipeline.recipe import recipe_of
@@ -135,3 +135,12 @@ def test_a_model_without_a_server_is_told_to_be_off(tmp_path: Path, papers: Path
     assert graph.notes() == ["papers.seen: the vision-language lane is off: no endpoint is given"]
     (row,) = rows_of(run_here(tmp_path, values["artifacts"])["papers"])
     assert (row["pdf.pages"], row["pdf.vision_pages"]) == (1, 0)
+
+
+def test_a_missing_tesseract_ends_the_run_with_what_to_install(
+    tmp_path: Path, papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text_pdf(papers / "a.pdf", [PROSE])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MachineError, match="apt-get install tesseract-ocr"):
+        run_here(tmp_path, recipe(engine="tesseract"))
