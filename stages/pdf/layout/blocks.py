@@ -112,7 +112,7 @@ def blocks_of(fragments: Sequence[Fragment], width: float, height: float, is_ocr
     if mirrored:  # so that lines and columns run from left to right below
         mirror_images = [replace(f, left=width - f.right, right=width - f.left) for f in fragments]
         runs = runs_of(mirror_images, wide_gap_em)
-    chunks = _chunks(runs)
+    chunks = _chunks(runs, is_ocr)
     ordered = [chunks[i] for i in reading_order(chunks, by_place=is_ocr)]
     blocks = _with_kinds(
         [part for chunk in ordered for part in _paragraphs(chunk, _usual_leading(runs, chunks))], height
@@ -144,13 +144,13 @@ def _in_one_size(fragments: Sequence[Fragment], is_ocr: bool) -> list[Fragment]:
     return even
 
 
-def _chunks(runs: Sequence[Run]) -> list[Chunk]:
+def _chunks(runs: Sequence[Run], is_ocr: bool) -> list[Chunk]:
     """Tables, and lines that follow each other in a column."""
     upright = [run for run in runs if run.is_upright]
     chunks = [Chunk([run]) for run in runs if not run.is_upright]
     rows = rows_of(upright)
     prose = prose_runs(rows)
-    gutters = gutters_of(rows, prose)
+    gutters = gutters_of(rows, prose, is_ocr)
     columns: dict[tuple[float, float], list[Piece]] = defaultdict(list)
     for number, row in enumerate(rows):
         for limits, piece in columns_of(number, row, gutters):

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.pdf.layout import blocks_of
+from stages.pdf.layout.columns import gutters_of
+from stages.pdf.layout.runs import rows_of, runs_of
 from stages.pdf.page import Fragment
 from tests.stages.pdf.typeset import HEIGHT, WIDTH, below, blocks, line, lines, paragraph, prose, table, text_of
 
@@ -98,6 +100,63 @@ def test_names_and_values_of_some_length_are_read_by_row() -> None:
 def test_lists_side_by_side_that_the_file_has_one_after_the_other_are_read_so() -> None:
     first, second = (lines([f"{name} {n}" for n in range(4)], left, 100) for name, left in (("fox", 72), ("dog", 300)))
     assert text_of(blocks([*first, *second])) == [f"{name} {n}" for name in ("fox", "dog") for n in range(4)]
+
+
+def listings() -> tuple[list[Fragment], list[Fragment]]:
+    """A column of parameters and one of code: no running text, base lines of their own, a gutter of 1.5 em."""
+    parameters: list[Fragment] = []
+    for n in range(12):
+        baseline = below(parameters, 5) if parameters else 100
+        parameters.append(line(f"size_{n} : int, optional", LEFT, baseline))
+        parameters += lines([f"Number {n} of the old brew that the queen", "takes."], LEFT + 14, below(parameters))
+    code: list[Fragment] = []
+    left = max(fragment.right for fragment in parameters) + 15
+    for n in range(20):
+        baseline = below(code) if code else 100
+        code.append(line(f">>> brew_of_foxes(jolly={n}, queen=None)", left, baseline, size=9))
+        code.append(line(f"[{n}, 0, 0, 1],", left + 30, below(code), size=9))
+    return parameters, code
+
+
+def read_lines(fragments: list[Fragment], is_ocr: bool = False) -> list[str]:
+    return [found.text for block in blocks(fragments, is_ocr) for found in block.lines]
+
+
+def test_columns_of_lists_and_code_that_the_file_has_one_after_the_other_are_columns() -> None:
+    parameters, code = listings()
+    assert read_lines([*parameters, *code]) == [fragment.text for fragment in [*parameters, *code]]
+
+
+def test_columns_of_lists_and_code_are_told_by_their_base_lines_where_there_is_no_order() -> None:
+    parameters, code = listings()
+    shuffled = [*parameters, *code]
+    random.Random(5).shuffle(shuffled)
+    assert read_lines(shuffled, is_ocr=True) == [fragment.text for fragment in [*parameters, *code]]
+
+
+def test_code_on_one_grid_in_two_columns_is_told_by_the_order_of_the_file() -> None:
+    first, second = (
+        lines([f">>> {name}(old_{n})" + ", *queen" * (n % 3) for n in range(20)], left, 100)
+        for name, left in (("foxes", LEFT), ("wizards", 240))
+    )
+    assert read_lines([*first, *second]) == [fragment.text for fragment in [*first, *second]]
+
+
+@pytest.mark.parametrize("is_ocr", [False, True])
+def test_many_names_and_values_stay_rows(is_ocr: bool) -> None:
+    names = ["Queen", "Fox of the mountain", "Wizard", "Some quiet old dogs"]
+    values = ["Jolly", "Toxic, if of an old town", "Near", "In all of the old towns", "Evil"]
+    rows = [(names[n % 4], values[n % 5]) for n in range(20)]
+    fragments = table(rows, (LEFT, 200), 100)
+    assert read_lines(fragments, is_ocr) == [" ".join(row) for row in rows]
+
+
+def test_headings_in_the_margin_that_the_file_has_first_are_no_column() -> None:
+    headings = [line(f"About the old brew {n}", LEFT, 100 + 60 * n) for n in range(9)]
+    entry = ["The foxes, all of an old town, and a dog that never barked", "Dogs", "Knights and queens"]
+    entries = [f for n in range(9) for f in lines(entry, 180, 100 + 60 * n)]
+    rows = rows_of(runs_of([*headings, *entries]))
+    assert gutters_of(rows, set(), is_ocr=False) == []
 
 
 def test_three_narrow_columns_are_columns_not_a_table() -> None:

@@ -65,6 +65,38 @@ def test_an_empty_cell_keeps_its_column() -> None:
     assert "| Pears | | 0.45 |" in rows_of(blocks(table(rows, LEFTS, 100))[0])
 
 
+@pytest.mark.parametrize("columns", [3, 4])
+def test_a_long_table_that_the_file_has_column_by_column_is_one(columns: int) -> None:
+    words = ["Fox", "A wizard of the old town", "Seven queens", "Brew", "Its jolly mountain roads", "Evil", "Dogs"]
+    rows = [tuple(words[(3 * n + 2 * c) % 7] for c in range(columns)) for n in range(20)]
+    cells = table(rows, (72, 200, 330, 460)[:columns], 100)
+    by_column = sorted(cells, key=lambda cell: cell.left)
+    (found,) = blocks(by_column)
+    assert found.kind == "table"
+    assert len(rows_of(found)) == 21
+
+
+@pytest.mark.parametrize("is_ocr", [False, True])
+def test_a_table_above_columns_of_prose_stays_whole(is_ocr: bool) -> None:
+    cells = table([("Fruit", "Tonnes", "Price", "Year"), *((f"Plum {n}", "7", "1.2", "2025") for n in range(6))],
+                  (72, 200, 310, 400), 100)  # fmt: skip
+    columns = [paragraph(prose(90, n), left, 230, 215) for n, left in enumerate((72, 310))]
+    made = blocks([*cells, *columns[0], *columns[1]], is_ocr)
+    assert [block.kind for block in made] == ["table", "text", "text"]
+    assert "| Plum 0 | 7 | 1.2 | 2025 |" in rows_of(made[0])
+
+
+def test_a_table_at_the_top_of_one_column_leaves_the_other_alone() -> None:
+    code = [f"[{n}, 0, 0, 1, 0, 0, 1]," for n in range(12)]
+    left = lines(code, 72, 100)
+    left += paragraph(prose(60), 72, below(left, 10), 215)
+    right = table(FRUIT, (310, 390, 460), 100)
+    right += paragraph(prose(90, start=2), 310, below(right, 20), 215)
+    made = blocks([*left, *right])
+    assert [found.text for block in made for found in block.lines][:12] == code
+    assert "| Apples | 1,204 | 0.31 |" in [found.text for block in made for found in block.lines]
+
+
 def test_lines_of_a_cell_are_put_together() -> None:
     upper = table(FRUIT[:2], LEFTS, 100, pitch=24)
     more = line("of the old town", 72, 134, size=8)  # 10 points below "Apples", rows are 24 apart
