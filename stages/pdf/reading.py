@@ -33,6 +33,9 @@ LOW_CONFIDENCE = 0.95
 MAX_SIDE = 1e6
 """Points: 350 m. Larger pages are errors or attacks, and their coordinates are too coarse to compute with."""
 
+MIN_SIDE = 0.01
+"""Points: in a thinner strip PDFium's whole units tell no place from another, and no letter is seen."""
+
 MIN_FORMULA_SHARE = 0.1
 """Of a text layer's characters that fonts for formulas draw, or that are mathematical signs."""
 
@@ -122,7 +125,7 @@ class DocumentReader:
         try:
             page = self._document[number]
             try:
-                if not 0 < max(page.get_size()) <= MAX_SIDE:
+                if min(page.get_size()) < MIN_SIDE or max(page.get_size()) > MAX_SIDE:
                     return Page(number, "failed", "page_size")
                 return replace(self._read(page), number=number)
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from stages.pdf.document.furniture import is_sideways, without_furniture
@@ -52,6 +52,8 @@ class Piece:
     kind: PieceKind
     text: str
     page: int
+    more: list[str] = field(default_factory=list)
+    """What follows it on later pages; put together at the end, as a text that grows is copied each time."""
 
 
 def assembled(pages: Sequence[Page]) -> Document:
@@ -70,7 +72,11 @@ def assembled(pages: Sequence[Page]) -> Document:
             if piece.kind == "footnote":
                 notes.append(piece)
             else:
-                _append(pieces, piece, joiner)
+                _append(pieces, piece)
+    for piece in pieces:
+        if piece.more:
+            parts = [piece.text, *piece.more]
+            piece.text = "\n".join(parts) if piece.kind == "table" else joiner.joined(parts)
     linked = _linked(pieces, notes)
     kinds = [piece.kind for piece in pieces]
     return Document(
@@ -130,17 +136,17 @@ def _plain(line: str) -> str:
     return line.translate(dict.fromkeys(map(ord, HYPHENS), "-"))
 
 
-def _append(pieces: list[Piece], piece: Piece, joiner: Joiner) -> None:
+def _append(pieces: list[Piece], piece: Piece) -> None:
     """Put a piece at the end: half a paragraph to its other half, the rest of a table to its beginning."""
     before = _last_text(pieces)
     if piece.kind == "paragraph" and before is not None and _continues(before, piece):
-        before.text = joiner.joined([before.text, piece.text])
+        before.more.append(piece.text)
         return
     last = pieces[-1] if pieces else None
     if piece.kind == "table" and last is not None and last.kind == "table" and last.page < piece.page:
         rows, more = last.text.split("\n"), piece.text.split("\n")
         if len(more) > 1 and rows[1:2] == more[1:2]:
-            last.text = "\n".join([*rows, *(more[2:] if more[0] == rows[0] else [more[0], *more[2:]])])
+            last.more += more[2:] if more[0] == rows[0] else [more[0], *more[2:]]
             last.page = piece.page
             return
     pieces.append(piece)
@@ -158,9 +164,11 @@ def _last_text(pieces: Sequence[Piece]) -> Piece | None:
 
 def _continues(before: Piece, piece: Piece) -> bool:
     """Whether a paragraph starts in the middle of a sentence that the one before leaves unfinished."""
-    if before.text[-1] in HYPHENS:
-        return before.text[-2:-1].isalpha() and piece.text[0].islower()
-    unfinished = len(before.text) >= MIN_BROKEN_PARAGRAPH and not before.text.endswith(SENTENCE_END)
+    end = before.more[-1] if before.more else before.text
+    if end[-1] in HYPHENS:
+        return end[-2:-1].isalpha() and piece.text[0].islower()
+    unfinished = len(before.text) + len(end) * bool(before.more) >= MIN_BROKEN_PARAGRAPH
+    unfinished = unfinished and not end.endswith(SENTENCE_END)
     return unfinished and piece.text[0].islower()
 
 

@@ -32,6 +32,8 @@ MAX_SIZE = 1.15
 MAX_CHARACTERS = 150
 MIN_OTHER_ROWS = 4
 """A page of fewer rows is a title page or a slide: its lines stand apart everywhere."""
+MIN_FULL_WIDTH = 0.8
+"""Share of the text's width that a line of a paragraph fills, its last one aside."""
 MARGIN = 0.12
 """Share of the page's width at its left and right in which text on its side is a stamp."""
 
@@ -55,6 +57,7 @@ _PAGE_NUMBER = re.compile(
     re.IGNORECASE,
 )
 
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
 _NUMBERED = re.compile(r"\d{1,3}\s+[^\W\d].*[^\W\d.,;:]|[^\W\d].*\s\d{1,3}")
 """A line with a number before or behind its words, which do not end as a sentence does; years have four digits."""
 
@@ -182,15 +185,33 @@ def _apart(page: Page, rows: Sequence[Row], body: float, pitch: float, at_top: b
             is_small = apart == count - 1 > 0 and max(line.size for line in row.lines) <= SMALL_SIZE * body
             in_band = is_small and distance >= MIN_PITCH_OF_SENTENCE * pitch
             in_band |= count == 1 and _has_page_number(row, body) and distance >= MIN_PITCH_WITHOUT_NUMBER * pitch
-        is_number = count == 1 and is_page_number(row.text)
+        is_number = count == 1 and is_page_number(row.text) and (in_band or _is_folio(row, body))
         if not is_number and not (in_band and _may_stand_apart(row, body, recurs and page.number > 0)):
             break
         if count == len(rows):
             return count if is_number else 0
+        if count - apart > 1 and _goes_on(rows[count - 2], row, rows, body, pitch):
+            continue
         enough = is_number or len(rows) - count >= MIN_OTHER_ROWS
         if enough and _distance(row, rows[count:]) >= _least_distance(row, body) * pitch:
             apart = count
     return apart
+
+
+def _is_folio(row: Row, body: float) -> bool:
+    """Whether a number far from the page's edge may be the page's: a year, or a chapter's number, larger than text, is
+    none."""
+    return max(line.size for line in row.lines) <= MAX_SIZE * body and _YEAR.fullmatch(row.text.strip()) is None
+
+
+def _goes_on(row: Row, following: Row, rows: Sequence[Row], body: float, pitch: float) -> bool:
+    """Whether two neighbouring rows, the outer one first, are lines of one paragraph: the upper one is full."""
+    upper = min(row, following, key=lambda one: one.top)
+    width = max(line.right for one in rows for line in one.lines) - min(one.lines[0].left for one in rows)
+    is_full = len(upper.lines) == 1 and upper.lines[0].right - upper.lines[0].left >= MIN_FULL_WIDTH * width
+    sizes = [line.size for one in (row, following) for line in one.lines]
+    is_body = min(sizes) > SMALL_SIZE * body and max(sizes) <= MAX_SIZE * body
+    return is_full and is_body and abs(following.middle - row.middle) < MIN_PITCH_WITHOUT_NUMBER * pitch
 
 
 def _may_stand_apart(row: Row, body: float, recurs: bool) -> bool:

@@ -114,9 +114,8 @@ def blocks_of(fragments: Sequence[Fragment], width: float, height: float, is_ocr
         runs = runs_of(mirror_images, wide_gap_em)
     chunks = _chunks(runs, is_ocr)
     ordered = [chunks[i] for i in reading_order(chunks, by_place=is_ocr)]
-    blocks = _with_kinds(
-        [part for chunk in ordered for part in _paragraphs(chunk, _usual_leading(runs, chunks))], height
-    )
+    leading = _usual_leading(chunks)
+    blocks = _with_kinds([part for chunk in ordered for part in _paragraphs(chunk, leading)], height)
     made = [_block(block) for block in blocks]
     return [_mirrored(block, width) for block in made] if mirrored else made
 
@@ -248,7 +247,7 @@ def _stacked(lines: Sequence[Run]) -> list[Chunk]:
     return chunks
 
 
-def _usual_leading(runs: Sequence[Run], chunks: Sequence[Chunk]) -> dict[float, float]:
+def _usual_leading(chunks: Sequence[Chunk]) -> dict[float, float]:
     """Distance from line to line that is the commonest on the page, in ems, by size of the font."""
     seen: dict[float, Counter[float]] = defaultdict(Counter)
     for chunk in chunks:

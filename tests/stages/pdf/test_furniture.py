@@ -103,3 +103,13 @@ def test_page_numbers_are_known(text: str) -> None:
 @pytest.mark.parametrize("text", ["(1)", "1,136", "Chapter 3", "12 foxes", "1990-1995", "3.2"])
 def test_other_figures_are_no_page_numbers(text: str) -> None:
     assert not is_page_number(text)
+
+
+@pytest.mark.parametrize(("number", "size"), [("2019", 10), ("3", 30)])
+def test_a_year_or_the_number_of_a_chapter_far_from_the_edge_stays(number: str, size: int) -> None:
+    assert removed(page([line(number, 290, 200, size), *paragraph(prose(150), 72, 300, 420)])) == []
+
+
+def test_a_short_paragraph_above_a_gap_stays() -> None:
+    first = paragraph(prose(40), 72, 40, 420)
+    assert removed(page([*first, *paragraph(prose(150), 72, 300, 420)])) == []

@@ -186,3 +186,14 @@ def test_the_unmapped_letters_of_a_real_bitmap_font_are_taken(shared_data: Path)
     (page,) = pages_of(shared_data / "pdf/pdfjs/issue918.pdf", 0, None, ReadingOptions())
     assert (page.lane, page.reason) == ("text", "witnessed")
     assert "distancing the signifier" in " ".join(page.text.split())  # its fi is code 28 of TeX's second encoding
+
+
+def test_a_page_too_thin_to_show_a_letter_fails_alone(tmp_path: Path) -> None:
+    path = tmp_path / "thin.pdf"
+    canvas = Canvas(str(path), pagesize=(200, 200), invariant=True)
+    canvas.setCropBox((0, 100, 200, 100.0005))
+    canvas.drawString(20, 100, "nobody sees this")
+    canvas.showPage()
+    canvas.save()
+    (page,) = pages_of(path, 0, None, ReadingOptions(ocr="off"))
+    assert (page.lane, page.reason) == ("failed", "page_size")
