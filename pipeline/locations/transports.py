@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pipeline.errors import MachineError
 from pipeline.locations.hosts import TransientError
@@ -59,7 +59,7 @@ class Transport(Protocol):
 
 def transport_of(location: str) -> Transport:
     """The transport for a URL's scheme."""
-    scheme = urlsplit(location).scheme.lower()
+    scheme = _split(location).scheme.lower()
     if scheme in ("http", "https"):
         return _Http()
     return _S3() if scheme == "s3" else _Fsspec()
@@ -67,11 +67,22 @@ def transport_of(location: str) -> Transport:
 
 def host_of(location: str, options: RemoteOptions) -> str:
     """Name of the server whose patience a location uses: host and port; for S3 the endpoint, or the bucket of AWS."""
-    parts = urlsplit(location)
+    parts = _split(location)
     if parts.scheme == "s3":
         endpoint = s3_endpoint(options)
         return urlsplit(endpoint).netloc if endpoint else f"{parts.netloc}.s3.amazonaws.com"
     return f"{parts.scheme}-{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def _split(location: str) -> SplitResult:
+    """
+    Raises:
+        RemoteError: it is no URL: lists of the web hold anything.
+    """
+    try:
+        return urlsplit(location)
+    except ValueError as error:
+        raise RemoteError("unreadable", f"not a URL: {shown(str(error))}") from error
 
 
 def client_of_this_process(key: tuple[object, ...], make: Any) -> Any:
@@ -117,7 +128,8 @@ def _http_faults(options: RemoteOptions) -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise TransientError(f"no byte for {options.timeout_s:g} s ({type(error).__name__})") from error
-    except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+    # UnicodeError: a host name with an empty or too long label, be it that of a redirect
+    except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise RemoteError("unreadable", f"{type(error).__name__}: {shown(str(error))}") from error
     except httpx.TransportError as error:
         raise TransientError(f"{type(error).__name__}: {shown(str(error))}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from pipeline.artifact import DOCUMENTS_FILE, Artifact, read_tables
 from pipeline.report.charts import figure, histogram, share_bar
@@ -92,6 +93,7 @@ def _quality(artifact: Artifact) -> Markup | None:
     found = [
         tables["pdf.quality"].drop_null().to_numpy()
         for path in artifact.file_paths(DOCUMENTS_FILE)
+        if "pdf.quality" in pq.read_schema(path).names  # a stage behind may have made documents of its own
         for tables in read_tables(path, ["pdf.quality"], rows=65_536)
     ]
     values = np.concatenate([np.empty(0), *found])

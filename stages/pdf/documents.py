@@ -28,6 +28,10 @@ COLUMNS = (
     pa.field("pdf.lost_tables", pa.int64()),
 )
 PAGE_COLUMNS = ("id", "source", "url", "date", "language", "mime", "origin", "meta", "pdf.document", "pdf.pages")
+MAX_LAYOUT_BYTES = 256 << 20
+"""Of the layouts of a document's pages together, which take 3.6 times as much memory. A page of print has 10 to 20 kB;
+a file of 100 kB may have 2,000 pages that all show one stream of letters, and 7 GB of layouts."""
+
 _RANGE = re.compile(r"(.*) \(pages \d+ of \d+\)(?: and \d+ more)?", re.DOTALL)
 """How ``pages.PageRange`` names the part of a long file that one task reads."""
 
@@ -55,7 +59,15 @@ class PdfDocuments(Gather[PdfDocumentsConfig]):
 
     def gather(self, batches: Iterator[pa.Table], context: Context) -> Iterator[Outcome]:
         for _, rows in groupby(_rows(batches), key=lambda row: row["pdf.document"]):
-            yield self._outcome(list(rows))
+            taken: list[dict[str, Any]] = []
+            count = size = 0
+            for row in rows:
+                count, size = count + 1, size + len(row["pdf.layout"])
+                if not taken or size <= MAX_LAYOUT_BYTES:
+                    taken.append(row)
+                else:
+                    del taken[1:]
+            yield self._outcome(taken) if size <= MAX_LAYOUT_BYTES else _too_large(taken[0], count, size)
 
     def _outcome(self, rows: list[dict[str, Any]]) -> Outcome:
         first = rows[0]
@@ -93,6 +105,11 @@ def _long_file(part: str) -> str | None:
 def _rows(batches: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
     for batch in batches:
         yield from batch.select([*PAGE_COLUMNS, "pdf.layout"]).to_pylist()
+
+
+def _too_large(first: dict[str, Any], count: int, size: int) -> Outcome:
+    ended = _ended(first, "failed", "too_much_text", f"{count} pages: layouts of {size} bytes > {MAX_LAYOUT_BYTES}")
+    return Outcome(documents([], COLUMNS), [ended], {first["source"]: 1}, joined={first["source"]: count})
 
 
 def _ended(first: dict[str, Any], verdict: Any, reason: str, evidence: str) -> Removal:

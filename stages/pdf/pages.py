@@ -20,7 +20,7 @@ from stages.pdf.archives import ARCHIVE_SUFFIXES, MemberRange, is_archive, membe
 from stages.pdf.files import Intake, LocalPdf, page_ranges, pdf_of_file
 from stages.pdf.page import Page
 from stages.pdf.papers import pdfs_of_papers
-from stages.pdf.process import Limits, shared_process
+from stages.pdf.process import MAX_DEATHS, Limits, shared_process
 from stages.pdf.reading import OcrMode, ReadingOptions, UnreadablePdf
 from stages.pdf.url_lists import URL_LIST_SUFFIXES, UrlRange, pdfs_of_urls, url_ranges
 from stages.pdf.warc_records import WarcFile, pdfs_in_warc
@@ -217,12 +217,15 @@ class PdfPages(Source[PdfPagesConfig]):
             "pdf.document": pdf.identity,
             "pdf.pages": count,
         }
+        failures = 0  # in a row, of pictures: each may take as long as a page
         for page in self._process.pages(pdf.path, *pdf.page_range(count)):
-            yield shared | _row(page, pdf) | {PICTURE.name: self._picture(page, pdf)}
+            picture = None
+            if failures < MAX_DEATHS and _has_picture(page, self.config.pictures):
+                picture = self._picture(page, pdf)
+                failures = 0 if picture else failures + 1
+            yield shared | _row(page, pdf) | {PICTURE.name: picture}
 
     def _picture(self, page: Page, pdf: LocalPdf) -> bytes | None:
-        if not _has_picture(page, self.config.pictures):
-            return None
         try:
             return self._process.render(pdf.path, page.number, self.config.picture_side)
         except UnreadablePdf:

@@ -114,7 +114,7 @@ class PdfProcess:
             began = time.monotonic()
             try:
                 request = {"kind": "page", "path": str(path), "number": number, "last": last}
-                page = Page.from_json(self._answer(request))
+                page = Page.from_json(self._first_answer(request) if number == first else self._answer(request))
             except UnreadablePdf as error:
                 page = Page(number, "failed", error.reason)
             spent_s += time.monotonic() - began
@@ -146,6 +146,15 @@ class PdfProcess:
         self._note_memory()
         self._child = None
         self._end_child()
+
+    def _first_answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The first page of a range; without a look at those before it if one of them breaks the reader."""
+        try:
+            return self._answer(request | {"learns": True})
+        except UnreadablePdf:
+            if request["number"] == 0:
+                raise
+            return self._answer(request)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = orjson.loads(self._ask(request))

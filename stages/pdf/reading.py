@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -93,16 +93,28 @@ def opened(path: Path) -> Iterator[Any]:
         document.close()
 
 
-def pages_of(path: Path, first: int, last: int | None, options: ReadingOptions) -> Iterator[Page]:
+LEARNED_PAGES = 8
+"""Of those before a range, from which its reader learns what the document's fonts draw."""
+
+
+def pages_of(
+    path: Path, first: int, last: int | None, options: ReadingOptions, *, learns: bool = False
+) -> Iterator[Page]:
     """The pages from ``first`` up to, but not including, ``last`` (None: all), counted from 0.
 
     A page that PDFium cannot load or draw has the lane ``failed``.
+
+    Args:
+        learns: whether to look at some of the pages before ``first``: pages of few words do not tell whether their
+            font says what it shows.
 
     Raises:
         UnreadablePdf: as by ``opened``.
     """
     with opened(path) as document:
         reader = DocumentReader(document, options)
+        for number in sorted({i * first // LEARNED_PAGES for i in range(LEARNED_PAGES)}) if learns and first else ():
+            reader.learn(number)
         for number in range(first, len(document) if last is None else min(last, len(document))):
             yield reader.page(number)
 
@@ -117,6 +129,23 @@ class DocumentReader:
         self._document, self._options = document, options
         self._samples, self._trials = FontSamples(), FontTrials()
 
+    def learn(self, number: int) -> None:
+        """Keep what a page's fonts draw, without reading it."""
+        import pypdfium2 as pdfium
+
+        from stages.pdf.characters import PageTooLargeError, characters_of
+        from stages.pdf.signals import signals_of
+        from stages.pdf.text_layer import unseen
+
+        with suppress(pdfium.PdfiumError, PageTooLargeError):
+            page = self._document[number]
+            try:
+                if _has_sane_size(page):
+                    characters = characters_of(page)
+                    signals_of(page, characters, unseen(page, characters), self._samples)
+            finally:
+                page.close()
+
     def page(self, number: int) -> Page:
         import pypdfium2 as pdfium
 
@@ -125,7 +154,7 @@ class DocumentReader:
         try:
             page = self._document[number]
             try:
-                if min(page.get_size()) < MIN_SIDE or max(page.get_size()) > MAX_SIDE:
+                if not _has_sane_size(page):
                     return Page(number, "failed", "page_size")
                 return replace(self._read(page), number=number)
             finally:
@@ -206,6 +235,10 @@ class DocumentReader:
         options = self._options
         reader = page_reader(options.max_page_pixels, options.engine, tuple(options.languages))
         return reader.read(_renderer(page, options.max_page_pixels), *page.get_size())
+
+
+def _has_sane_size(page: Any) -> bool:
+    return bool(min(page.get_size()) >= MIN_SIDE and max(page.get_size()) <= MAX_SIDE)
 
 
 def _ocr_page(read: OcrPage, reason: str) -> Page:

@@ -76,9 +76,9 @@ def pdfs_of_urls(part: UrlRange, intake: Intake) -> Iterator[LocalPdf | Removal]
     offset = part.start
     try:
         for offset, line in lines_in(part, intake.config, intake.context):
-            url = "" if line is None else line.decode("utf-8", "replace").strip()
+            url = "" if line is None else line.decode("utf-8-sig", "replace").strip()
             provenance = Provenance(
-                name=shown(url),
+                name=shown(url) or part.list_name,
                 identity=f"{intake.source}/{part.list_name}@{offset}",
                 url=shown(url),
                 is_checked=True,

@@ -42,6 +42,7 @@ class PdfReader:
 
     def __init__(self, options: ReadingOptions) -> None:
         self._options = options
+        self._learns = False
         self._pages: Iterator[Page] = iter(())
         self._next: tuple[str, int, int] | None = None  # path, page and last page that ``_pages`` would go on with
 
@@ -53,6 +54,7 @@ class PdfReader:
         """
         kind, path = request["kind"], request["path"]
         if kind == "page":
+            self._learns = request.get("learns", False)
             return self._page(path, request["number"], request["last"])
         if kind == "picture":
             return picture_of(Path(path), request["number"], request["longest_side_px"], request["rotation"])
@@ -75,7 +77,7 @@ class PdfReader:
 
     def pages_of(self, path: Path, first: int, last: int) -> Iterator[Page]:
         """The pages in order."""
-        return pages_of(path, first, last, self._options)
+        return pages_of(path, first, last, self._options, learns=self._learns)
 
 
 def serve(new_reader: type[PdfReader]) -> None:

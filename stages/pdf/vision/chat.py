@@ -18,6 +18,7 @@ import httpx
 import orjson
 
 from pipeline.errors import MachineError
+from pipeline.locations.location import shown
 from stages.pdf.vision.endpoints import LONGEST_PAUSE_S, Endpoints, Server, Turn, pause_s
 from stages.pdf.vision.engine import Answer, RequestFailedError
 
@@ -61,7 +62,8 @@ class ChatEngine:
             api_key_variable: environment variable with the key, if the servers want one.
             extra_body: further fields of each request.
         """
-        key = os.environ.get(api_key_variable) if api_key_variable else None
+        # with the line end that files of secrets have, a client would refuse the header, and show the key
+        key = os.environ.get(api_key_variable, "").strip() if api_key_variable else ""
         self._endpoints = Endpoints(servers, most_at_once, max_outage_s)
         self._model, self._extra, self._timeout_s = model, dict(extra_body or {}), timeout_s
         self._client = httpx.Client(
@@ -144,10 +146,10 @@ class ChatEngine:
                 url = turn.endpoint.server.url() + "/chat/completions"
                 status, headers, content = self._post(url, body)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                self._endpoints.failed(turn, f"{url}: {error}")
+                self._endpoints.failed(turn, f"{shown(url)}: {error}")
                 continue
             except (httpx.RequestError, _AnswerTooLongError) as error:
-                problem = f"{url}: {type(error).__name__}: {error}"
+                problem = f"{shown(url)}: {type(error).__name__}: {error}"
                 self._endpoints.failed(turn, problem)
                 return problem
             except BaseException:
@@ -155,26 +157,26 @@ class ChatEngine:
                 raise
             if status == 429 or (status == 503 and "Retry-After" in headers):
                 wait_s = min(LONGEST_PAUSE_S, retry_after_s(headers.get("Retry-After", "")) or pause_s(0))
-                self._endpoints.is_busy(turn, wait_s, f"{url} answers status {status}")
+                self._endpoints.is_busy(turn, wait_s, f"{shown(url)} answers status {status}")
                 continue
             return self._judged(turn, url, status, content)
 
     def _judged(self, turn: Turn, url: str, status: int, content: bytes) -> Answer | RequestFailedError | str:
         words = content[:300].decode("utf-8", "replace")
         if status == 408 or status >= 500:
-            problem = f"{url} answers status {status}: {words}"
+            problem = f"{shown(url)} answers status {status}: {words}"
             self._endpoints.failed(turn, problem)
             return problem
         if status in REFUSES_ALL:
             self._endpoints.given_up(turn)
-            raise MachineError(f"{url} answers status {status}: {words}; {REFUSES_ALL[status]}")
+            raise MachineError(f"{shown(url)} answers status {status}: {words}; {REFUSES_ALL[status]}")
         if status != 200:
             self._endpoints.answered(turn)
             return RequestFailedError("refused", f"status {status}: {words}")
         try:
             answer = _answer(content)
         except (ValueError, KeyError, IndexError, TypeError):
-            problem = f"{url} does not answer with a chat completion: {words}"
+            problem = f"{shown(url)} does not answer with a chat completion: {words}"
             self._endpoints.failed(turn, problem)
             return problem
         self._endpoints.answered(turn)

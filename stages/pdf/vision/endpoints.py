@@ -117,6 +117,7 @@ class Endpoints:
         self._max_outage_s = max_outage_s
         self._changed = threading.Condition()
         self._down_since: float | None = None
+        self._wanted_at = 0.0  # when somebody last asked or waited for a server
         self._problem = ""
 
     @property
@@ -134,6 +135,10 @@ class Endpoints:
         with self._changed:
             while True:
                 now = time.monotonic()
+                # the time that nobody wants a server, between two batches, is no part of an outage
+                if now - self._wanted_at > 2 * LONGEST_PAUSE_S and not any(e.under_way for e in self._endpoints):
+                    self._down_since = None
+                self._wanted_at = now
                 free = [endpoint for endpoint in self._endpoints if endpoint.may_take(now)]
                 if free:
                     endpoint = min(free, key=lambda e: (e.failures > 0, e.under_way))
@@ -177,6 +182,7 @@ class Endpoints:
 
     def _end(self, turn: Turn) -> None:
         turn.endpoint.under_way -= 1
+        self._wanted_at = time.monotonic()
         self._changed.notify_all()
 
     def _note(self, now: float, problem: str) -> None:

@@ -59,6 +59,7 @@ class VllmServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._starts_in_vain = 0
+        self._start_error: MachineError | None = None
         self._log = tempfile.NamedTemporaryFile(prefix="vllm-", suffix=".log")  # noqa: SIM115 (as long as this lives)
 
     @property
@@ -73,8 +74,14 @@ class VllmServer:
             MachineError: it does not start, or ends again and again without having answered.
         """
         with self._lock:
+            if self._start_error is not None:  # whoever waited for this start does not want another
+                raise self._start_error
             if self._process is None or self._process.poll() is not None:
-                self._start()
+                try:
+                    self._start()
+                except MachineError as error:
+                    self._start_error = error
+                    raise
             return f"http://127.0.0.1:{self._port}/v1"
 
     def has_answered(self) -> None:

@@ -197,3 +197,15 @@ def test_a_page_too_thin_to_show_a_letter_fails_alone(tmp_path: Path) -> None:
     canvas.save()
     (page,) = pages_of(path, 0, None, ReadingOptions(ocr="off"))
     assert (page.lane, page.reason) == ("failed", "page_size")
+
+
+def test_a_range_of_pages_knows_fonts_from_the_pages_before_it(tmp_path: Path) -> None:
+    cipher = font("ReadCipher3", VERA / "Vera.ttf")
+    few = "measurement temperature significant government particular important"
+    draws = [text_page(TEXT, cipher), *[text_page(few, cipher)] * 3]
+    path = SuiteFile("document", [SuitePage("", draw, ()) for draw in draws], shifted).write(tmp_path)
+    options = ReadingOptions(ocr="off")
+    whole = list(pages_of(path, 0, None, options))
+    assert [page.lane for page in whole] == ["unread"] * 4
+    assert list(pages_of(path, 2, None, options, learns=True)) == whole[2:]
+    assert [page.lane for page in pages_of(path, 2, None, options)] == ["text"] * 2, "pages that say too little"

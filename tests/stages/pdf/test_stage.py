@@ -1,14 +1,19 @@
 """The stage as a recipe names it: files in, documents out, every page and every file accounted for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import MachineError, RecipeError
 from pipeline.explain import explain
 from pipeline.graph import build_graph
 from pipeline.recipe import recipe_of
+from pipeline.report import page
+from pipeline.report.facts import Facts
+from pipeline.run import Run
+from pipeline.stage import Map, Outcome, StageConfig, documents, removal
 from tests.stages.in_process import removed_from, rows_of, run_here
 from tests.stages.pdf.vision.vision_server import VisionServer, completion
 from tests.stages.pdf_files import image_pdf, text_pdf
@@ -144,3 +149,32 @@ def test_a_missing_tesseract_ends_the_run_with_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineError, match="apt-get install tesseract-ocr"):
         run_here(tmp_path, recipe(engine="tesseract"))
+
+
+def test_a_document_of_absurd_length_fails_alone(tmp_path: Path, papers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.pdf.documents.MAX_LAYOUT_BYTES", 10_000)
+    text_pdf(papers / "a.pdf", [PROSE] * 40)
+    text_pdf(papers / "b.pdf", [PROSE])
+    made = run_here(tmp_path, recipe())["papers"]
+    assert [row["origin"]["path"] for row in rows_of(made)] == ["b.pdf"]
+    (gone,) = removed_from(made)
+    assert (gone["reason"], gone["evidence"].split(":")[:2]) == ("too_much_text", ["a.pdf", " 40 pages"])
+
+
+def test_the_report_stands_documents_that_a_later_stage_has_made(tmp_path: Path, papers: Path) -> None:
+    text_pdf(papers / "a.pdf", [PROSE])
+    artifacts = recipe() | {"more": {"stage": "tests.stages.pdf.test_stage:Copies", "from": "papers"}}
+    assert list(run_here(tmp_path, artifacts)) == ["papers.pages", "more"]
+    assert "1 pages were read" in page(Facts(Run.open(tmp_path / "run"))).replace("\u00a0", " ")
+
+
+class Copies(Map[StageConfig]):
+    """Documents of its own, without the columns of those that they were made of."""
+
+    name = "copies"
+    passes_on: ClassVar[bool] = False
+
+    def process(self, batch: pa.Table) -> Outcome:
+        rows = batch.to_pylist()
+        copies = documents([{"id": f"{row['id']}~", "text": row["text"], "source": "copies"} for row in rows])
+        return Outcome(copies, [removal(row, "dropped", "copied") for row in rows], {"copies": len(rows)})

