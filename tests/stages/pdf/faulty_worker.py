@@ -1,6 +1,7 @@
 """A process as the one that reads PDFs, with plain pages, so that it starts fast, and faults on those that are named.
 
-``SLUICE_TEST_FAULTS='{"2": "segfault", "4": "hang"}'`` breaks pages 2 and 4, "*" every page, "count" the opening.
+``SLUICE_TEST_FAULTS='{"2": "segfault", "4": "hang"}'`` breaks pages 2 and 4, "*" every page, "count" the opening,
+"picture" all drawing.
 """
 
 import ctypes
@@ -31,8 +32,8 @@ class FaultyReader(PdfReader):
     """The child's end."""
 
     def answer(self, request: dict[str, Any]) -> bytes:
-        if request["kind"] == "count":
-            commit(faults().get("count", ""))
+        if request["kind"] in ("count", "picture"):
+            commit(faults().get(request["kind"], ""))
         return super().answer(request)
 
     def pages_of(self, path: Path, first: int, last: int) -> Iterator[Page]:

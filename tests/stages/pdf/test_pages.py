@@ -16,8 +16,11 @@ from pipeline.stage import Split
 from stages.pdf import pages
 from stages.pdf.files import LocalPdf, PageRange, Provenance, page_ranges
 from stages.pdf.page import Page
+from stages.pdf.process import Limits
+from stages.pdf.reading import ReadingOptions
 from tests.servers import faulty_server
 from tests.stages.in_process import rows_of, run_here
+from tests.stages.pdf.faulty_worker import VARIABLE, FaultyProcess
 from tests.stages.pdf.hostile_files import CATALOG, page_tree, raw_pdf
 from tests.stages.pdf.page_rows import PROSE, Read, prose_pdf
 from tests.stages.pdf_files import image_pdf, text_pdf
@@ -275,3 +278,18 @@ def test_every_page_of_the_real_files_is_a_row(shared_data):
     for row in found.rows:
         numbers.setdefault(row["origin"]["path"], []).append(row["pdf.page"])
     assert {name: list(range(count)) for name, count in expected.items()} == numbers
+
+
+def test_pages_keep_their_text_where_drawing_hangs_and_few_pictures_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, '{"picture": "hang"}')
+    stage = pages.PdfPages(pages.PdfPagesConfig(files=(str(tmp_path),), pictures="all"))
+    stage._process = FaultyProcess(ReadingOptions(), Limits(page_deadline_s=0.5))
+    drawn: list[int] = []
+    render = stage._process.render
+    monkeypatch.setattr(stage._process, "render", lambda *asked: (drawn.append(asked[1]), render(*asked))[1])
+    with stage._process:
+        pdf = LocalPdf(text_pdf(tmp_path / "a.pdf", ["a"] * 8), "a", 1, "d", Provenance("a.pdf"))
+        rows = list(stage._rows(pdf, "papers"))
+    assert [row["text"] for row in rows] == [f"page {number}" for number in range(8)]
+    assert {row["pdf.picture"] for row in rows} == {None}
+    assert drawn == [0, 1, 2]

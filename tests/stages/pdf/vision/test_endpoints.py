@@ -41,6 +41,14 @@ def test_an_outage_lasts_from_the_first_failure_until_an_answer() -> None:
         spread.failed(turn, "status 502")
 
 
+def test_time_in_which_nobody_asks_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "LONGEST_PAUSE_S", 0.01)
+    spread = Endpoints([RunningServer("http://a/v1")], 16, max_outage_s=0.05)
+    spread.failed(spread.turn(), "status 500 for the last picture of a batch")
+    time.sleep(0.1)
+    spread.failed(spread.turn(), "a reset connection, of the next batch")
+
+
 def test_a_complaint_halves_the_limit_and_answers_raise_it_again() -> None:
     endpoint = Endpoint(RunningServer("http://a/v1"), 16)
     endpoint.is_busy(asked_at=1.0, now=2.0, wait_s=0)

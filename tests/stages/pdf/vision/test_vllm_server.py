@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -166,3 +167,12 @@ def test_vllm_that_is_not_installed_is_told_with_its_remedy() -> None:
         pytest.skip("vLLM is installed here")
     with pytest.raises(MachineError, match=r"pip install 'sluice\[vllm\]'"):
         vllm_command("m", ())
+
+
+def test_a_server_that_cannot_start_is_started_once_however_many_wait_for_it(tmp_path: Path) -> None:
+    program = f"open({str(tmp_path / 'starts')!r}, 'a').write('s'); raise SystemExit('no memory')"
+    server = VllmServer(lambda port: [sys.executable, "-c", program])
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(server.url) for _ in range(8)]
+    assert {type(found.exception()) for found in waiting} == {MachineError}
+    assert (tmp_path / "starts").read_text() == "s"
