@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import email.utils
-import io
 import re
 import string
 from collections.abc import Iterator, Mapping
@@ -17,21 +16,18 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from pipeline.errors import InputError
 from pipeline.locations.location import InputFile, reason_of
 from pipeline.stage import Context
 from stages.intake.content import SUFFIXES as PACKED
-from stages.intake.content import Content, content_of
-from stages.intake.decompression import BrokenStreamError
 from stages.intake.files import ReadingConfig
-from stages.intake.json_lines import lines_of, parsed
+from stages.intake.json_lines import parsed
+from stages.intake.list_ranges import ListRange, lines_in, ranges_of
 
 LIST_SUFFIXES = tuple(f".{name}{packed}" for name in ("jsonl", "ndjson", "json") for packed in PACKED)
 
 RANGE_BYTES = 1 << 17
 """How much of a list a task takes on: about 100 papers, whose PDFs take some minutes to read."""
 
-TO_THE_END = 2**63 - 1
 MAX_LINE_BYTES = 100_000_000  # with full text, as in S2ORC, a record is some 100 kB
 
 ARXIV_ID = re.compile(
@@ -45,13 +41,10 @@ _CREATIVE_COMMONS = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/
 _ARXIV_LICENCE = re.compile(r"arxiv\.org/licenses/([a-z-]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class ListRange(InputFile):
-    """The lines of a list that start in a range of bytes of its content: what one task reads of it."""
+class PaperRange(ListRange):
+    """Records of a list of papers."""
 
-    list_name: str = ""
-    start: int = 0
-    stop: int = 0
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,63 +72,25 @@ class NotAPaperError(ValueError):
     """A record of neither kind."""
 
 
-def ranges(file: InputFile, config: ReadingConfig) -> Iterator[ListRange]:
-    """The parts of a list, one a task. A compressed one is decompressed once for this, here in the driver.
-
-    Raises:
-        InputError: the list cannot be opened.
-    """
-    starts = range(0, max(_content_bytes(file, config), 1), RANGE_BYTES)
-    for start in starts:
-        stop = start + RANGE_BYTES if start != starts[-1] else TO_THE_END
-        name = f"{file.name}#{start}-{stop if stop != TO_THE_END else ''}"
-        yield ListRange(name, file.location, file.size_bytes, file.version, file.name, start, stop)
-
-
-def _content_bytes(file: InputFile, config: ReadingConfig) -> int:
-    """Size of a list's content; of a list that breaks off, what can be read of it."""
-    size = 0
-    try:
-        with content_of(config.opened(file.location, Context(seed=0))) as content:
-            if content.seekable():
-                return content.seek(0, io.SEEK_END)
-            while read := len(content.read1(RANGE_BYTES)):
-                size += read
-    except BrokenStreamError:
-        return size  # the task with the last range meets the break, and puts it into the ledger
-    except OSError as error:
-        raise InputError(f"the list {file.name} cannot be read: {error.strerror or error}") from error
-    return size
+def ranges(file: InputFile, config: ReadingConfig) -> Iterator[PaperRange]:
+    """The parts of a list, one a task; see ``list_ranges.ranges_of``."""
+    return ranges_of(PaperRange, file, RANGE_BYTES, config)
 
 
 def papers_in(
-    part: ListRange, config: ReadingConfig, template: str | None, context: Context
+    part: PaperRange, config: ReadingConfig, template: str | None, context: Context
 ) -> Iterator[tuple[int, Paper | UnreadableRecord]]:
     """Each record of a part of a list, with its offset in the list's content."""
-    offset = part.start
+    end = part.start
     try:
-        with content_of(config.opened(part.location, context)) as content:
-            lines = lines_of(content, MAX_LINE_BYTES)
-            if part.start > 0:  # a line that starts before this range is the task's before this one
-                _skip(content, part.start - 1)
-                offset += next(lines, (b"", 1))[1] - 1
-            while offset < part.stop and (found := next(lines, None)):
-                line, size = found
-                if line is None:
-                    yield offset, UnreadableRecord("too_large", f"{size} bytes")
-                elif line.strip():
-                    yield offset, _read(line, template)
-                offset += size
+        for offset, line, size in lines_in(part, MAX_LINE_BYTES, config, context):
+            if line is None:
+                yield offset, UnreadableRecord("too_large", f"{size} bytes")
+            elif line.strip():
+                yield offset, _read(line, template)
+            end = offset + size
     except OSError as error:
-        yield offset, UnreadableRecord(reason_of(error), str(error.strerror or error))
-
-
-def _skip(content: Content, size: int) -> None:
-    if content.seekable():
-        content.seek(size)
-        return
-    while size > 0 and (skipped := len(content.read(min(size, RANGE_BYTES)))):
-        size -= skipped
+        yield end, UnreadableRecord(reason_of(error), str(error.strerror or error))
 
 
 def _read(line: bytes, template: str | None) -> Paper | UnreadableRecord:

@@ -15,7 +15,7 @@ from pipeline.locations.location import InputFile, RecipeLocation
 from pipeline.stage import Context, Outcome, Removal, Source, Split, documents
 from stages.intake.common_crawl import SUFFIXES as WARC_SUFFIXES
 from stages.intake.files import FilesConfig, matching_files, one_split_per_file, splits_of_size
-from stages.intake.paper_lists import LIST_SUFFIXES, ListRange, check_template, licence_name, ranges
+from stages.intake.paper_lists import LIST_SUFFIXES, PaperRange, check_template, licence_name, ranges
 from stages.pdf.archives import ARCHIVE_SUFFIXES, MemberRange, is_archive, member_ranges, pdfs_in_archive
 from stages.pdf.files import Intake, LocalPdf, page_ranges, pdf_of_file
 from stages.pdf.page import Page
@@ -257,7 +257,7 @@ def _row(page: Page, pdf: LocalPdf) -> dict[str, Any]:
 
 def _pdfs_of(file: InputFile, intake: Intake) -> Iterator[LocalPdf | Removal]:
     """Each PDF of an input file, for as long as it takes to read it, or why there is none."""
-    if isinstance(file, ListRange):
+    if isinstance(file, PaperRange):
         return pdfs_of_papers(file, intake)
     if isinstance(file, UrlRange):
         return pdfs_of_urls(file, intake)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.stage import Removal
-from stages.intake.paper_lists import ListRange, Paper, UnreadableRecord, papers_in, refusal
+from stages.intake.paper_lists import Paper, PaperRange, UnreadableRecord, papers_in, refusal
 from stages.pdf.files import Intake, LocalPdf, Provenance, pdf_at
 
 
-def pdfs_of_papers(part: ListRange, intake: Intake) -> Iterator[LocalPdf | Removal]:
+def pdfs_of_papers(part: PaperRange, intake: Intake) -> Iterator[LocalPdf | Removal]:
     """The PDF of each record of a part of a list, or why it is not read."""
     config, source = intake.config, intake.source
     for offset, found in papers_in(part, config, config.template, intake.context):

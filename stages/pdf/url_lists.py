@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from pipeline.errors import InputError
 from pipeline.locations.location import InputFile, reason_of, shown
-from pipeline.stage import Context, Removal
+from pipeline.stage import Removal
 from stages.intake.content import SUFFIXES as PACKED
-from stages.intake.content import Content, content_of
-from stages.intake.decompression import BrokenStreamError
 from stages.intake.files import ReadingConfig
-from stages.intake.json_lines import lines_of
-from stages.intake.paper_lists import TO_THE_END, WEB_SCHEMES
+from stages.intake.list_ranges import ListRange, lines_in, ranges_of
+from stages.intake.paper_lists import WEB_SCHEMES
 from stages.pdf.files import Intake, LocalPdf, Provenance, pdf_at
 
 URL_LIST_SUFFIXES = tuple(f".{name}{packed}" for name in ("txt", "urls") for packed in PACKED)
@@ -22,7 +17,6 @@ URL_LIST_SUFFIXES = tuple(f".{name}{packed}" for name in ("txt", "urls") for pac
 RANGE_BYTES = 1 << 12
 """How much of a list a task takes on: about 50 URLs, whose PDFs take some minutes to fetch and read."""
 
-READ_BYTES = 1 << 20
 MAX_URL_BYTES = 8_000  # RFC 9110, section 4.1: what every recipient should take
 
 TRIES = 4
@@ -30,42 +24,15 @@ TRIES = 4
 for each of them, as it would for a crawl's file."""
 
 
-@dataclass(frozen=True, slots=True)
-class UrlRange(InputFile):
-    """The lines of a list that start in a range of bytes of its content: what one task reads of it."""
+class UrlRange(ListRange):
+    """Lines of a list of URLs."""
 
-    list_name: str = ""
-    start: int = 0
-    stop: int = 0
+    __slots__ = ()
 
 
 def url_ranges(file: InputFile, config: ReadingConfig) -> Iterator[UrlRange]:
-    """The parts of a list, one a task. A compressed one is decompressed once for this, here in the driver.
-
-    Raises:
-        InputError: the list cannot be opened.
-    """
-    starts = range(0, max(_content_bytes(file, config), 1), RANGE_BYTES)
-    for start in starts:
-        stop = start + RANGE_BYTES if start != starts[-1] else TO_THE_END
-        name = f"{file.name}#{start}-{stop if stop != TO_THE_END else ''}"
-        yield UrlRange(name, file.location, file.size_bytes, file.version, file.name, start, stop)
-
-
-def _content_bytes(file: InputFile, config: ReadingConfig) -> int:
-    """Size of a list's content; of a list that breaks off, what can be read of it."""
-    size = 0
-    try:
-        with content_of(config.opened(file.location, Context(seed=0))) as content:
-            if content.seekable():
-                return content.seek(0, io.SEEK_END)
-            while read := len(content.read1(READ_BYTES)):
-                size += read
-    except BrokenStreamError:
-        return size  # the task with the last range meets the break, and puts it into the ledger
-    except OSError as error:
-        raise InputError(f"the list {file.name} cannot be read: {error.strerror or error}") from error
-    return size
+    """The parts of a list, one a task; see ``list_ranges.ranges_of``."""
+    return ranges_of(UrlRange, file, RANGE_BYTES, config)
 
 
 def pdfs_of_urls(part: UrlRange, intake: Intake) -> Iterator[LocalPdf | Removal]:
@@ -75,7 +42,7 @@ def pdfs_of_urls(part: UrlRange, intake: Intake) -> Iterator[LocalPdf | Removal]
     remote = remote.model_copy(update={"tries": min(remote.tries, TRIES)})
     offset = part.start
     try:
-        for offset, line in lines_in(part, intake.config, intake.context):
+        for offset, line, _ in lines_in(part, MAX_URL_BYTES, intake.config, intake.context):
             url = "" if line is None else line.decode("utf-8-sig", "replace").strip()
             provenance = Provenance(
                 name=shown(url) or part.list_name,
@@ -95,29 +62,3 @@ def pdfs_of_urls(part: UrlRange, intake: Intake) -> Iterator[LocalPdf | Removal]
         evidence = f"byte {offset} of its content: {error.strerror or error}"
         place = Provenance(part.list_name, identity=f"{intake.source}/{part.list_name}@{offset}#unread")
         yield place.ended(intake.source, reason_of(error), evidence)
-
-
-def lines_in(part: UrlRange, config: ReadingConfig, context: Context) -> Iterator[tuple[int, bytes | None]]:
-    """Offset and content of each line that starts in the range; None for a line that is too long.
-
-    Raises:
-        OSError: the list cannot be read (any further).
-    """
-    with content_of(config.opened(part.location, context)) as content:
-        offset = part.start
-        lines = lines_of(content, MAX_URL_BYTES)
-        if part.start > 0:  # a line that starts before this range is that of the task before this one
-            _skip(content, part.start - 1)
-            offset += next(lines, (b"", 1))[1] - 1
-        while offset < part.stop and (found := next(lines, None)):
-            line, size = found
-            yield offset, line
-            offset += size
-
-
-def _skip(content: Content, size: int) -> None:
-    if content.seekable():
-        content.seek(size)
-        return
-    while size > 0 and (skipped := len(content.read(min(size, READ_BYTES)))):
-        size -= skipped

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.locations.location import InputFile, RemoteOptions
 from pipeline.stage import Context
 from stages.intake.files import ReadingConfig
+from stages.intake.list_ranges import lines_in
 from stages.pdf import files, url_lists
 from tests.servers import Fault, FaultyServer, faulty_server
 from tests.stages.intake.packing import PACKINGS
@@ -155,7 +156,7 @@ def test_ranges_hold_every_line_once(tmp_path_factory, lines, range_bytes, packi
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(url_lists, "RANGE_BYTES", range_bytes)
         parts = list(url_lists.url_ranges(file, config))
-    found = [line for part in parts for _, line in url_lists.lines_in(part, config, Context(seed=1))]
+    found = [line for part in parts for _, line, _ in lines_in(part, url_lists.MAX_URL_BYTES, config, Context(seed=1))]
     assert b"".join(found).decode() == "\n".join(lines)
     assert len(found) == len("\n".join(lines).splitlines())
 
