@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pipeline.locations.location import InputFile, is_url, reason_of
 from pipeline.stage import Removal
 from stages.intake.source_code.archives import Archive, DamagedArchiveError, Limits, Member, opened_archive
-from stages.pdf.files import Intake, LocalPdf, Provenance, pdf_of_bytes
+from stages.pdf.files import Intake, LocalPdf, Provenance, Share, pdf_of_bytes, shares_of
 
 ARCHIVE_SUFFIXES = (".zip", *(f".tar{packed}" for packed in ("", ".gz", ".zst", ".bz2", ".xz")), ".tgz", ".tzst")
 
@@ -21,13 +20,10 @@ LIMITS = Limits(max_unpacked_bytes=1 << 40, max_ratio=200)
 10."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberRange(InputFile):
-    """One of ``parts`` equal ranges of the PDFs of an archive: what one task reads of it."""
+class MemberRange(Share):
+    """A range of the PDFs of an archive."""
 
-    archive: str = ""
-    part: int = 0
-    parts: int = 1
+    __slots__ = ()
 
 
 def is_archive(name: str) -> bool:
@@ -38,25 +34,14 @@ def is_archive(name: str) -> bool:
 def member_ranges(file: InputFile) -> list[MemberRange]:
     """What the tasks that share an archive read of it."""
     parts = 1 if is_url(file.location) else max(1, -(-(file.size_bytes or 0) // RANGE_BYTES))
-    return [
-        MemberRange(
-            f"{file.name} (members {part + 1} of {parts})" if parts > 1 else file.name,
-            file.location,
-            file.size_bytes,
-            file.version,
-            file.name,
-            part,
-            parts,
-        )
-        for part in range(parts)
-    ]
+    return shares_of(MemberRange, file, parts, "members")
 
 
 def pdfs_in_archive(chosen: MemberRange, intake: Intake) -> Iterator[LocalPdf | Removal]:
     """The members that end in .pdf, or why they cannot be read; other members are noted, archives among them too."""
     try:
         with intake.config.copied(chosen.location, intake.context) as path:
-            yield from _Reading(opened_archive(path, chosen.archive, LIMITS), chosen, intake).pdfs()
+            yield from _Reading(opened_archive(path, chosen.file_name, LIMITS), chosen, intake).pdfs()
     except OSError as error:
         evidence = str(error.strerror or error)
         yield Provenance(chosen.name).ended(intake.source, reason_of(error), evidence)
@@ -98,7 +83,7 @@ class _Reading:
                 if not member.path.lower().endswith(".pdf"):
                     others += 1
                     continue
-                name = f"{self._chosen.archive}!{member.path}"
+                name = f"{self._chosen.file_name}!{member.path}"
                 times_seen[name] += 1
                 if times_seen[name] > 1:  # tar adds a new version at the end
                     name += f"@{member.offset}"
@@ -125,6 +110,6 @@ class _Reading:
         for name in missing.values():
             yield Provenance(name).ended(self._intake.source, damage.reason, damage.evidence)
         if self._chosen.part == 0:
-            yield Provenance(self._chosen.archive).ended(
+            yield Provenance(self._chosen.file_name).ended(
                 self._intake.source, damage.reason, damage.evidence, digest="damage"
             )

@@ -33,7 +33,7 @@ MAX_LAYOUT_BYTES = 256 << 20
 a file of 100 kB may have 2,000 pages that all show one stream of letters, and 7 GB of layouts."""
 
 _RANGE = re.compile(r"(.*) \(pages \d+ of \d+\)(?: and \d+ more)?", re.DOTALL)
-"""How ``pages.PageRange`` names the part of a long file that one task reads."""
+"""How ``files.shares_of`` names the part of a long file that one task reads."""
 
 
 class PdfDocumentsConfig(StageConfig):

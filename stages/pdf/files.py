@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.locations.location import InputFile, RemoteOptions, is_url, reason_of
 from pipeline.locations.remote_file import RemoteFile
@@ -33,12 +33,37 @@ DOWNLOAD_DEADLINE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class PageRange(InputFile):
-    """One of ``parts`` equal ranges of the pages of a large PDF: what one task reads of it."""
+class Share(InputFile):
+    """One of ``parts`` equal shares of a file: what one task reads of it."""
 
     file_name: str = ""
     part: int = 0
     parts: int = 1
+
+
+S = TypeVar("S", bound=Share)
+
+
+def shares_of(kind: type[S], file: InputFile, parts: int, things: str) -> list[S]:
+    """The shares of a file in so many parts, each named for what it holds: pages, members."""
+    return [
+        kind(
+            f"{file.name} ({things} {part + 1} of {parts})" if parts > 1 else file.name,
+            file.location,
+            file.size_bytes,
+            file.version,
+            file.name,
+            part,
+            parts,
+        )
+        for part in range(parts)
+    ]
+
+
+class PageRange(Share):
+    """A range of the pages of a large PDF."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -97,20 +122,7 @@ def page_ranges(file: InputFile, range_bytes: int) -> list[InputFile]:
     if is_url(file.location):
         range_bytes = max(range_bytes, REMOTE_RANGE_BYTES)
     parts = -(-(file.size_bytes or 0) // range_bytes)
-    if parts < 2:
-        return [file]
-    return [
-        PageRange(
-            f"{file.name} (pages {part + 1} of {parts})",
-            file.location,
-            file.size_bytes,
-            file.version,
-            file.name,
-            part,
-            parts,
-        )
-        for part in range(parts)
-    ]
+    return [file] if parts < 2 else [*shares_of(PageRange, file, parts, "pages")]
 
 
 def pdf_of_file(file: InputFile, intake: Intake) -> Iterator[LocalPdf | Removal]:
