@@ -31,5 +31,11 @@ class MachineError(SluiceError):
     exit_code = 3
 
 
+class ServiceGoneError(SluiceError):
+    """A process that serves the tasks of a stage has died, and what it was asked got no answer; it starts again."""
+
+    exit_code = 3
+
+
 class Stopped(SluiceError):  # noqa: N818 (an order, no fault)
     """The run is ending: its driver has told its tasks so."""

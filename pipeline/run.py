@@ -27,7 +27,7 @@ from pipeline.errors import InputError, RecipeError, StageError
 from pipeline.graph import Graph, Node
 from pipeline.ledger import check_edge, kept_by_source
 from pipeline.locations.location import InputFile, is_url
-from pipeline.stage import Gather, Shuffle, Split
+from pipeline.stage import Gather, Map, Shuffle, Split
 from pipeline.task import PartSpec, StepSpec
 
 RUN_FILE = "run.json"
@@ -189,12 +189,16 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
     upstream = [sealed[name] for name in node.inputs]
     stage = node.steps[0].stage
     base = _identity(graph, node, sealed)
+    # at most one: a stage with a service commits its output, so nothing is fused behind it
+    service = next((s for step in node.steps if isinstance(step.stage, Map) and (s := step.stage.service())), None)
 
     def spec(content: object, name: str, document_part: str = "", **inputs: Any) -> PartSpec:
         key = digest_of([base, content])[:32]
         steps = _steps(graph, node, sealed, document_part)
         gpus = max(getattr(step.stage, "gpus", 0.0) for step in node.steps)
-        return PartSpec(run.folder, node.name, key, name, steps, graph.recipe.seed, gpus=gpus, **inputs)
+        return PartSpec(
+            run.folder, node.name, key, name, steps, graph.recipe.seed, gpus=gpus, service=service, **inputs
+        )
 
     specs: list[PartSpec]
     if node.is_source:

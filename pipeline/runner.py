@@ -26,6 +26,7 @@ from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
+from pipeline.services import LocalProcess, RayProcess, started_on_ray
 from pipeline.stage import Map, Shuffle
 from pipeline.task import PartSpec, run_part
 
@@ -68,9 +69,17 @@ class InProcess:
 
     def __init__(self) -> None:
         self._waiting: deque[PartSpec] = deque()
+        self._services: dict[str, tuple[LocalProcess, ...]] = {}  # by artifact
 
     def submit(self, spec: PartSpec) -> None:
-        self._waiting.append(spec)
+        if spec.service and spec.artifact not in self._services:
+            self._services[spec.artifact] = (LocalProcess(spec.service.make),)
+        self._waiting.append(replace(spec, processes=self._services.get(spec.artifact, ())))
+
+    def end_service(self, artifact: str) -> None:
+        """End the processes that have served the tasks of an artifact, if there are any."""
+        for process in self._services.pop(artifact, ()):
+            process.close()
 
     def results(self) -> list[tuple[PartSpec, Part | Failure]]:
         """The next finished part."""
@@ -79,6 +88,8 @@ class InProcess:
 
     def stop(self) -> None:
         self._waiting.clear()
+        for artifact in list(self._services):
+            self.end_service(artifact)
 
 
 def _probe(address: str) -> None:
@@ -140,6 +151,7 @@ class OnRay:
         self._widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._running: dict[Any, PartSpec] = {}
+        self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
         self._attempts: dict[str, int] = {}
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
@@ -152,9 +164,17 @@ class OnRay:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def submit(self, spec: PartSpec) -> None:
+        if spec.service and spec.artifact not in self._services:
+            self._services[spec.artifact] = started_on_ray(spec.service, self._ray.cluster_resources())
+        spec = replace(spec, service=None, processes=self._services.get(spec.artifact, ()))
         cpus = max(1, min(spec.cpus, self._widest))
         options = {"num_cpus": cpus, "num_gpus": min(spec.gpus, self._gpus), "name": f"{spec.artifact}:{spec.name}"}
         self._running[self._task.options(**options).remote(spec)] = spec
+
+    def end_service(self, artifact: str) -> None:
+        """End the processes that have served the tasks of an artifact, if there are any."""
+        for process in self._services.pop(artifact, ()):
+            process.close()
 
     def results(self) -> list[tuple[PartSpec, Part | Failure]]:
         """Parts that have finished since the last call; waits a moment for the first."""
@@ -191,6 +211,8 @@ class OnRay:
         self._running.clear()
         if running:
             self._ray.wait(running, num_returns=len(running), timeout=STOP_S)
+        for artifact in list(self._services):
+            self.end_service(artifact)
 
 
 def failures_of(artifact: str, part: Part) -> str:
@@ -265,6 +287,8 @@ class Scheduler:
                     for spec, result in executor.results():
                         self.in_flight -= 1
                         self._take(spec, result)
+                        if spec.artifact in self.sealed:
+                            executor.end_service(spec.artifact)
                 self._read_progress()
                 self.display.tick()
         except BaseException:

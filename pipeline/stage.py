@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_origin
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -123,6 +123,28 @@ class Outcome:
     joined: Mapping[str, int] = field(default_factory=dict)  # by source: rows that created ones were made of
 
 
+class ServiceProcess(Protocol):
+    """One process of a service. Safe to use from several threads."""
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What a method of the object in that process returns; the object must stand calls from several threads.
+
+        Raises:
+            ServiceGoneError: the process has died; it is being started again, with a new object.
+            SluiceError: what the method has raised.
+        """
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a stage needs running beside its tasks for as long as these run, such as engines on GPUs: processes that
+    outlive a task and serve all of them."""
+
+    make: Callable[[], Any]  # makes the object that a process holds; one with a method ``close`` is closed by it
+    gpus: float = 0.0  # of each process, where the cluster has any
+    processes: int = 0  # 0: as many as the GPUs of the cluster suffice for, one if it has none
+
+
 @dataclass(frozen=True)
 class Context:
     """What a stage is given besides its input."""
@@ -134,6 +156,7 @@ class Context:
     cpus: int = 1  # cores that this task may use
     shared: Path | None = None  # folder in which the tasks of a run share what they know of the hosts they read from
     answers: Path | None = None  # folder of the artifact in which maps keep what a model has answered, through kills
+    service: Sequence[ServiceProcess] = ()  # the processes that the stage has asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +221,15 @@ class Map(Stage[C]):
     @abstractmethod
     def process(self, batch: pa.Table) -> Outcome:
         """Decide about each row of ``batch`` (DOCUMENT_SCHEMA plus measured columns)."""
+
+    def stream(self, batches: Iterator[pa.Table]) -> Iterator[Outcome]:
+        """The outcomes of a task's batches, in their order. A stage that waits for others, such as models, may take up
+        batches before it is done with those ahead of them."""
+        return map(self.process, batches)
+
+    def service(self) -> Service | None:
+        """The service that the stage works with, if it needs one."""
+        return None
 
     def redacted(self, excerpt: str, language: str | None = None, url: str | None = None) -> str:
         """The excerpt or evidence of a removed document in this language, without what this stage hides in texts."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from pipeline.stage import (
     Map,
     Outcome,
     Removal,
+    Service,
+    ServiceProcess,
     Shuffle,
     Source,
     Split,
@@ -90,6 +92,8 @@ class PartSpec:
     artifacts: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)  # input of a global stage, by kind
     task: Task | None = None  # of a shuffle
     stop: Path | None = None  # file by which the driver has the task end
+    service: Service | None = None  # to be there before the task starts
+    processes: tuple[ServiceProcess, ...] = ()  # of that service, once they are there
 
 
 def run_part(spec: PartSpec) -> Part:
@@ -172,24 +176,68 @@ def _run_documents(spec: PartSpec, attempt: Path, stop: StopSign) -> tuple[Ledge
 def _batches(
     spec: PartSpec, stages: Sequence[Stage[Any]], ledger: Ledger, removed: RemovedWriter, stop: StopSign
 ) -> Iterator[pa.Table]:
-    for table in _input_batches(spec, stages, ledger, removed):
+    tables = _obeying(stop, _input_batches(spec, stages, ledger, removed))
+    steps = [(step, stage) for step, stage in zip(spec.steps, stages, strict=True) if isinstance(stage, Map)]
+    for is_filter, run in groupby(steps, key=lambda entry: isinstance(entry[1], Filter)):
+        if is_filter:
+            tables = _filtered(spec, list(run), tables, ledger, removed)
+        else:
+            for step, stage in run:
+                tables = _mapped(spec, step, stage, tables, ledger, removed)
+    for table in tables:
+        if table.num_rows:
+            yield without_private(table)
+
+
+def _obeying(stop: StopSign, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for table in tables:
         stop.obey()
+        yield table
+
+
+def _filtered(
+    spec: PartSpec,
+    filters: Sequence[tuple[StepSpec, Any]],
+    tables: Iterator[pa.Table],
+    ledger: Ledger,
+    removed: RemovedWriter,
+) -> Iterator[pa.Table]:
+    """The tables behind filters that follow one another."""
+    for table in tables:
         rows = _FilteredRows(table)
-        for step, stage in zip(spec.steps, stages, strict=True):
-            if isinstance(stage, Filter):
-                rows.pass_through(spec, ledger, step, stage)
-            elif isinstance(stage, Map):
-                kept = rows.settled(removed)  # this stage would make other documents of the dropped ones
-                if kept.num_rows:
-                    outcome = stage.process(kept)
-                    _check_ids(spec, step, kept, outcome)
-                    _count(ledger, step.label, kept, outcome)
-                    removed.add([(step.label, r) for r in outcome.removed])
-                    kept = outcome.kept
-                rows = _FilteredRows(kept)
-        kept = rows.settled(removed)
-        if kept.num_rows:
-            yield without_private(kept)
+        for step, stage in filters:
+            rows.pass_through(spec, ledger, step, stage)
+        yield rows.settled(removed)
+
+
+def _mapped(
+    spec: PartSpec,
+    step: StepSpec,
+    stage: Map[Any],
+    tables: Iterator[pa.Table],
+    ledger: Ledger,
+    removed: RemovedWriter,
+) -> Iterator[pa.Table]:
+    """The tables behind a map, which may have taken more of them than it has given back."""
+    taken: deque[pa.Table] = deque()
+
+    def batches() -> Iterator[pa.Table]:
+        for table in tables:
+            if table.num_rows:
+                taken.append(table)
+                yield table
+
+    for outcome in stage.stream(batches()):
+        batch = taken.popleft()
+        _check_ids(spec, step, batch, outcome)
+        _count(ledger, step.label, batch, outcome)
+        removed.add([(step.label, r) for r in outcome.removed])
+        yield outcome.kept
+    if taken:
+        raise LedgerError(
+            f"{spec.artifact}, part {spec.name}: stage {step.label} gave no outcome for {len(taken)} batches. This is "
+            "a bug of the stage; nothing of this part was committed"
+        )
 
 
 class _FilteredRows:
@@ -284,12 +332,12 @@ def _received(tables: Iterator[pa.Table], ledger: Ledger, label: str) -> Iterato
         yield table
 
 
-_stages: dict[tuple[type, str, str, Path], Stage[Any]] = {}  # ready stages of this process: models are loaded once
+_stages: dict[tuple[Any, ...], Stage[Any]] = {}  # ready stages of this process: models are loaded once
 
 
 def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
     of_run = ArtifactFolder(spec.run, spec.artifact).answers / str(spec.seed)
-    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())), of_run)
+    key = (step.stage, step.config.model_dump_json(), repr(sorted(step.side.items())), of_run, spec.processes)
     if key not in _stages:
         stage = step.stage(step.config)
         stage.setup(_context(spec, step))
@@ -302,7 +350,7 @@ def _ready_stage(step: StepSpec, spec: PartSpec) -> Stage[Any]:
 def _context(spec: PartSpec, step: StepSpec | None = None) -> Context:
     answers = ArtifactFolder(spec.run, spec.artifact).answers
     side = step.side if step else {}
-    return Context(spec.seed, side, cpus=spec.cpus, shared=spec.run / "hosts", answers=answers)
+    return Context(spec.seed, side, cpus=spec.cpus, shared=spec.run / "hosts", answers=answers, service=spec.processes)
 
 
 def _check_ids(spec: PartSpec, step: StepSpec, batch: pa.Table, outcome: Outcome) -> None:

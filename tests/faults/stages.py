@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,8 +17,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artifact import Artifact, Phase, document_parts
+from pipeline.errors import MachineError, ServiceGoneError
 from pipeline.exchange import PartitionedWriter, read_partition
-from pipeline.stage import Composite, Context, Expansion, Map, Outcome, Result, Shuffle, StageConfig, Task, decide
+from pipeline.stage import (
+    Composite,
+    Context,
+    Expansion,
+    Map,
+    Outcome,
+    Result,
+    Service,
+    Shuffle,
+    StageConfig,
+    Task,
+    decide,
+    with_columns,
+)
 from stages.dedup.duplicates.stage import Duplicates, DuplicatesConfig
 from stages.dedup.stage import Dedup, DedupConfig
 
@@ -87,8 +103,6 @@ class WaitsForTheMarker(Map[MarkerConfig]):
     config_type = MarkerConfig
 
     def process(self, batch: pa.Table) -> Outcome:
-        import time
-
         while self.config.document in batch["text"].to_pylist() and not self.config.marker.exists():
             time.sleep(0.05)
         return Outcome(batch)
@@ -229,3 +243,44 @@ class DyingDedup(Dedup):
             replace(node, stage="tests.faults.stages:DyingDuplicates") if node.stage == "dedup_duplicates" else node
             for node in super().expand(inputs)
         ]
+
+
+class Echo:
+    """What the service of ``AsksItsService`` holds: answers with its process's id, and dies at poison, once."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def answer(self, text: str) -> str:
+        if text == "poison" and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text.startswith("refused"):
+            raise MachineError("the service refuses this")
+        return f"{text} {os.getpid()}"
+
+
+class AsksItsService(Map[MarkerConfig]):
+    """Has each text answered by a process that outlives the tasks; asks again when that has died."""
+
+    name = "asks_its_service"
+    config_type = MarkerConfig
+    commits_output: ClassVar[bool] = True
+
+    def service(self) -> Service:
+        return Service(partial(Echo, self.config.marker))
+
+    def setup(self, context: Context) -> None:
+        (self._process,) = context.service
+
+    def process(self, batch: pa.Table) -> Outcome:
+        answers = [self._answer(text) for text in batch["text"].to_pylist()]
+        return Outcome(with_columns(batch, {"text": pa.array(answers, pa.large_string())}))
+
+    def _answer(self, text: str) -> str:
+        for _ in range(100):
+            try:
+                return str(self._process.call("answer", text))
+            except ServiceGoneError:
+                time.sleep(0.1)
+        raise MachineError("the service did not come back")

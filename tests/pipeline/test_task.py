@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -353,3 +353,44 @@ def test_a_global_stage_commits_its_files_and_loses_its_checkpoints(tmp_path: Pa
     assert part.summary == {"files": 2}
     assert not (tmp_path / "run/artifacts/docs/work/key").exists()
     assert (tmp_path / "run/progress/docs.json").read_text() == "[3, 3]"
+
+
+class TakesUpTwoAhead(Map[StageConfig]):
+    """Looks at a batch once two more are there; leaves the last unanswered if a text says so."""
+
+    name = "takes_up_two_ahead"
+
+    def process(self, batch: pa.Table) -> Outcome:
+        raise NotImplementedError
+
+    def stream(self, batches: Iterator[pa.Table]) -> Iterator[Outcome]:
+        waiting: deque[pa.Table] = deque()
+        for batch in batches:
+            waiting.append(batch)
+            if len(waiting) == 3:
+                yield self._outcome(waiting)
+        while waiting:
+            if waiting[0]["text"].to_pylist() == ["forget me"]:
+                return
+            yield self._outcome(waiting)
+
+    def _outcome(self, waiting: deque[pa.Table]) -> Outcome:
+        ahead = len(waiting) - 1
+        batch = waiting.popleft()
+        texts = [f"{text} ({ahead} ahead)" for text in batch["text"].to_pylist()]
+        return decide(
+            with_columns(batch, {"text": pa.array(texts, pa.large_string())}),
+            [("dropped", "d", "") if text.startswith("d") else None for text in texts],
+        )
+
+
+def test_a_map_may_take_up_batches_before_it_is_done_with_those_ahead(tmp_path: Path) -> None:
+    part, folder = read_part(tmp_path, "a b\nc\nd e\nf g\nh i", TakesUpTwoAhead, NoSwearing)
+    assert part.ledger.steps["docs.takes_up_two_ahead"]["web"].dropped == {"d": 1}
+    kept = pq.read_table(folder / "documents.parquet")["text"].to_pylist()
+    assert kept == ["a b (2 ahead)", "c (2 ahead)", "f g (1 ahead)", "h i (0 ahead)"]
+
+
+def test_batches_without_an_outcome_fail_the_part(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="takes_up_two_ahead gave no outcome for 1 batches"):
+        read_part(tmp_path, "a b\nforget me", TakesUpTwoAhead)
