@@ -273,8 +273,10 @@ def _check_columns(order: list[Node], problems: Problems) -> None:
                         f"{step.label}: stage '{step.stage.name}' needs the column "
                         f"{', '.join(missing)}, which {', '.join(node.inputs)} does not provide",
                     )
-            if isinstance(step.stage, Map):
+            if isinstance(step.stage, Map) and step.stage.passes_on:
                 here |= frozenset(step.stage.provides)
+            elif isinstance(step.stage, Map):
+                here = always | {"text"} | frozenset(step.stage.provides)
             elif isinstance(step.stage, Gather):
                 here = always | frozenset(step.stage.provides)
         columns[node.name] = here

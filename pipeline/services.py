@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import MachineError, ServiceGoneError, SluiceError, StageError
 from pipeline.stage import Service
 
-MAX_CALLS_AT_ONCE = 256  # of one process: each task has one under way
+MAX_CALLS_AT_ONCE = 512  # of one process: each task has two under way
 CLOSE_S = 10.0
 
 

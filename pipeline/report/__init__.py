@@ -17,6 +17,7 @@ from pipeline.report.mixture import mix_section
 from pipeline.report.pdf import pdf_section
 from pipeline.report.quality import quality_section
 from pipeline.report.removed import removed_section
+from pipeline.report.rephrasing import rephrasing_section
 from pipeline.report.thresholds import thresholds_section
 from pipeline.report.training import model_section
 from pipeline.run import Run
@@ -31,6 +32,7 @@ SECTIONS = (
     ("thresholds", "Thresholds", thresholds_section),
     ("duplicates", "Duplicates", duplicates_section),
     ("quality", "Quality", quality_section),
+    ("rephrasing", "Rephrasing", rephrasing_section),
     ("tokens", "Tokens", tokens_section),
     ("mix", "Mix", mix_section),
     ("model", "Pretraining", model_section),

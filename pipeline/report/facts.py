@@ -78,10 +78,11 @@ class Facts:
         ]
 
     def is_aside(self, artifact: Artifact) -> bool:
-        """Whether some artifact takes this one's input beside this one, as `tokenize: {from: [unique, answers]}`."""
+        """Whether some artifact takes this one's input beside this one, or beside what this is a step of, as
+        `tokenize: {from: [unique, answers]}`."""
+        names = {artifact.name, artifact.name.partition(".")[0]}
         return bool(artifact.inputs) and any(
-            artifact.name in other.inputs and set(artifact.inputs) <= set(other.inputs)
-            for other in self.artifacts.values()
+            names & set(other.inputs) and set(artifact.inputs) <= set(other.inputs) for other in self.artifacts.values()
         )
 
     @cached_property

@@ -155,7 +155,7 @@ def test_off_and_no_are_words_as_in_yaml_1_2(tmp_path: Path) -> None:
 def test_options_that_do_not_fit_together_are_told_in_a_sentence(tmp_path: Path) -> None:
     text = """artifacts:
   docs: {stage: json_lines, files: docs.jsonl}
-  answers: {stage: rephrase, from: docs, endpoint: "http://localhost:1/v1"}
+  answers: {stage: rephrase, from: docs, endpoints: "http://localhost:1/v1"}
 """
     (problem,) = problems_of(tmp_path, text)
-    assert problem == "3:3: rephrase: an endpoint needs the option 'model': the name of the model that it serves"
+    assert problem == "3:3: rephrase: a model to ask needs the option 'model': its name"

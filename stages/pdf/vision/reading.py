@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.models.engine import Answer, Engine, Request, RequestFailedError
+from stages.models.loops import loop
+from stages.models.refusals import is_refusal
 from stages.pdf.vision import checks
-from stages.pdf.vision.engine import Answer, Engine, RequestFailedError
 from stages.pdf.vision.pictures import PagePictures, UndrawnPageError, halves_of, is_blank, stitched
 from stages.pdf.vision.profiles import PageAnswer, Profile, UnparseableAnswerError
 
@@ -119,7 +121,9 @@ class PageReader:
         return PageAnswer(stitched(*texts))
 
     def _asked(self, picture: bytes, temperature: float) -> PageAnswer:
-        answer = self._engine.ask(picture, self._profile.prompt, self._limits.max_tokens, temperature)
+        answer = self._engine.ask(
+            Request(self._profile.prompt, self._limits.max_tokens, temperature, image_png=picture)
+        )
         _check_finished(answer)
         try:
             return self._profile.parse(answer.text)
@@ -131,9 +135,9 @@ class PageReader:
             if witness.text.strip():
                 raise _Rejected("empty", f"the CPU found {len(witness.text.split())} words")
             return
-        if checks.is_refusal(markdown):
+        if is_refusal(markdown):
             raise _Rejected("refused", markdown[:200])
-        if (found := checks.loop(markdown)) and not checks.loop(witness.text):
+        if (found := loop(markdown)) and not loop(witness.text):
             raise _Rejected("repetition", found)
         limits = self._limits
         words = checks.words_of(witness.text).total()
@@ -149,7 +153,7 @@ class PageReader:
 def _check_finished(answer: Answer) -> None:
     if answer.finish_reason == "stop":
         return
-    if answer.finish_reason == "length" and (found := checks.loop(answer.text)):
+    if answer.finish_reason == "length" and (found := loop(answer.text)):
         raise _Rejected("repetition", found)
     ending: Any = FINISH_REASONS.get(answer.finish_reason, "unparseable")
     raise _Rejected(ending, f"finish reason {answer.finish_reason}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import asdict, replace
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -14,20 +14,24 @@ import pyarrow as pa
 from pydantic import Field, JsonValue, model_validator
 
 from pipeline.stage import Context, Map, Outcome, StageConfig, with_columns
+from stages.models.answer_log import AnswerLog
+from stages.models.chat import ChatEngine
+from stages.models.endpoints import RunningServer, Server
+from stages.models.pace import FIRST_LIMIT
+from stages.models.vllm_server import VllmServer, vllm_command
 from stages.pdf.page import Block, Line, Page
-from stages.pdf.vision.answer_log import AnswerLog
-from stages.pdf.vision.chat import ChatEngine
-from stages.pdf.vision.endpoints import RunningServer, Server
 from stages.pdf.vision.pictures import PagePictures, StoredPictures
 from stages.pdf.vision.profiles import PROFILES, ProfileName
 from stages.pdf.vision.reading import Limits, PageReader, Reading, Witness
-from stages.pdf.vision.vllm_server import VllmServer, vllm_command
 
 PICTURE_COLUMN = "pdf.picture"
 
+OPEN_SHARDS = 64
+"""Documents whose answers are kept in memory: more than have pages under way at once."""
+
 REPETITION_DETECTION = {"max_pattern_size": 64, "min_pattern_size": 1, "min_count": 32}
 """vLLM ends an answer with finish reason "repetition" once a pattern of up to so many tokens stands so often in a row.
-More copies than ``checks.MIN_COPIES`` asks for: empty rows of a table are alike, and here no kind of text is spared."""
+More copies than ``loops.MIN_COPIES`` asks for: empty rows of a table are alike, and here no kind of text is spared."""
 
 
 class PdfVisionConfig(StageConfig):
@@ -79,7 +83,8 @@ class PdfVisionConfig(StageConfig):
     """Further fields of each request, for example vLLM's ``repetition_detection``."""
 
     concurrency: int = Field(32, ge=1)
-    """Requests under way at once, per task and server. A server that answers 429 gets fewer."""
+    """Requests under way at once, per task and server. A server that does better with fewer, or
+    answers 429, gets fewer."""
 
     timeout_s: float = Field(300.0, gt=0)
     """Time limit of one request."""
@@ -154,16 +159,39 @@ class PdfVision(Map[PdfVisionConfig]):
         return StoredPictures(PICTURE_COLUMN)
 
     def process(self, batch: pa.Table) -> Outcome:
+        (outcome,) = self.stream(iter([batch]))
+        return outcome
+
+    def stream(self, batches: Iterator[pa.Table]) -> Iterator[Outcome]:
+        """See ``Map.stream``: the model is asked about pages of batches ahead while it is slow with one of the first.
+
+        Raises:
+            MachineError: the model is not to be had.
+        """
+        if not self.config.is_on:
+            yield from (Outcome(_updated(batch, [], [], [])) for batch in batches)
+            return
+        most_ahead = 2 * self._engine.most_at_once  # pages, so that all of its places are taken
+        begun: deque[_Begun] = deque()
+        with AnswerLog(self._answers, OPEN_SHARDS) as log, ThreadPoolExecutor(self._engine.most_at_once) as pool:
+            try:
+                for batch in batches:
+                    begun.append(self._begin(batch, log, pool))
+                    while begun and (begun[0].is_done() or sum(len(b.tasks) for b in begun) > most_ahead):
+                        yield begun.popleft().outcome()
+                while begun:
+                    yield begun.popleft().outcome()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _begin(self, batch: pa.Table, log: AnswerLog, pool: ThreadPoolExecutor) -> _Begun:
         lanes, hard = batch.column("pdf.lane").to_pylist(), batch.column("pdf.hard").to_pylist()
-        asked = [i for i in range(batch.num_rows) if self._is_asked(lanes[i], hard[i])] if self.config.is_on else []
+        asked = [i for i in range(batch.num_rows) if self._is_asked(lanes[i], hard[i])]
         rows = batch.take(pa.array(asked, pa.int64())).to_pylist()
         pages = [Page.from_json(orjson.loads(row["pdf.layout"])) for row in rows]
-        readings = self._readings(batch.column("id").to_pylist(), rows, pages)
-        noted: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for row, reading in zip(rows, readings, strict=True):
-            noted[row["source"]][f"vision_{reading.ending}"] += 1
-        seen = [seen_page(page, reading) for page, reading in zip(pages, readings, strict=True)]
-        return Outcome(_updated(batch, asked, readings, seen), noted=noted)
+        tasks = [pool.submit(self._reading, row, page, log) for row, page in zip(rows, pages, strict=True)]
+        return _Begun(batch, asked, pages, tasks)
 
     def _is_asked(self, lane: str, hard: str | None) -> bool:
         if lane in ("blank", "failed"):
@@ -172,31 +200,47 @@ class PdfVision(Map[PdfVisionConfig]):
             bool(hard) or lane == "unread" or self.config.pages == "all" or (self.config.pages, lane) == ("ocr", "ocr")
         )
 
-    def _readings(self, batch_ids: list[str], rows: list[dict[str, Any]], pages: list[Page]) -> list[Reading]:
-        if not rows:
-            return []
-        with AnswerLog(self._answers, batch_ids) as log, ThreadPoolExecutor(self._engine.most_at_once) as pool:
-            tasks = [pool.submit(self._reading, row, page, log) for row, page in zip(rows, pages, strict=True)]
-            wait(tasks, return_when=FIRST_EXCEPTION)
-            if any(task.done() and task.exception() for task in tasks):
-                pool.shutdown(cancel_futures=True)
-            return [task.result() for task in tasks if not task.cancelled()]
-
     def _reading(self, row: dict[str, Any], page: Page, log: AnswerLog) -> Reading:
-        key = self._key(row)
-        if kept := log.get(key):
+        shard, key = _document(row), self._key(row)
+        if kept := log.get(shard, key):
             return Reading(**kept)
         reading = self._reader.read(row, witness_of(page, row["text"]))
-        log.add(key, asdict(reading))
+        log.add(shard, key, asdict(reading))
         return reading
 
     def _key(self, row: Mapping[str, Any]) -> str:
         """What an answer depends on: the page, how the model is asked, and the text that it is held against."""
-        origin = row["origin"] or {}
-        page = [origin.get("digest") or row["id"], row["pdf.page"], row["pdf.lane"], row["text"]]
+        page = [_document(row), row["pdf.page"], row["pdf.lane"], row["text"]]
         asked = self.config.identity()
         del asked["pages"]  # which pages are asked about as well changes no answer
         return hashlib.sha256(orjson.dumps([page, asked], option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A batch whose pages the model is being asked about."""
+
+    batch: pa.Table
+    asked: list[int]  # rows
+    pages: list[Page]  # of these rows
+    tasks: list[Future[Reading]]
+
+    def is_done(self) -> bool:
+        return all(task.done() for task in self.tasks)
+
+    def outcome(self) -> Outcome:
+        readings = [task.result() for task in self.tasks]
+        sources = self.batch.column("source").take(pa.array(self.asked, pa.int64())).to_pylist()
+        noted: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for source, reading in zip(sources, readings, strict=True):
+            noted[source][f"vision_{reading.ending}"] += 1
+        seen = [seen_page(page, reading) for page, reading in zip(self.pages, readings, strict=True)]
+        return Outcome(_updated(self.batch, self.asked, readings, seen), noted=noted)
+
+
+def _document(row: Mapping[str, Any]) -> str:
+    """The document of a page, by its content if that is known."""
+    return str((row["origin"] or {}).get("digest") or row["id"])
 
 
 _LIMITS = ("temperatures", "max_tokens", "min_precision", "min_recall", "min_confidence")
@@ -223,6 +267,7 @@ def _engine(config: PdfVisionConfig) -> ChatEngine:
         most_at_once=config.concurrency,
         timeout_s=config.timeout_s,
         max_outage_s=config.max_outage_s,
+        first_limit=config.concurrency if config.engine == "vllm" else FIRST_LIMIT,  # vLLM itself takes what it stands
         api_key_variable=config.api_key_variable,
         extra_body=extra,
     )

@@ -16,8 +16,7 @@ from tests.pipeline.test_rethreshold import CAPITALS, LINES, UPPER, WORDS, run
 from tests.stages.filters.quality.conftest import sides  # noqa: F401
 from tests.stages.filters.quality.test_stage import mixed, recipe
 from tests.stages.in_process import removed_from, rows_of, run_here, write_lines
-from tests.stages.rephrase.chat_server import completion
-from tests.stages.rephrase.conftest import serve, short_waits  # noqa: F401
+from tests.stages.rephrase.conftest import PAGES, serve, short_waits, sound_model  # noqa: F401
 
 
 def chained(folder: Path, *chain: dict[str, Any], lines: Any = LINES) -> Any:
@@ -53,17 +52,17 @@ def test_a_share_can_be_switched_off(tmp_path: Path, sides: Any) -> None:  # noq
 
 
 def test_a_stage_that_writes_new_documents_breaks_no_report(tmp_path: Path, serve: Any) -> None:  # noqa: F811
-    server = serve(
-        lambda request, n: completion("In 1891 the mill ground 3,500 sacks of corn for the town by the river")
-    )
-    passage = "In 1891 the mill by the river ground 3,500 sacks of corn for the town"
-    options = {"endpoint": server.url, "model": "test", "styles": None}
-    options = {k: v for k, v in options.items() if v is not None}
-    artifact = chained(tmp_path, {WORDS: {}}, {"rephrase": options}, lines=[passage, "short"])
-    assert rows_of(artifact)
+    server = serve(sound_model)
+    write_lines(tmp_path / "docs.jsonl", [PAGES["mill"], "short"])
+    recipe = {
+        "docs": {"stage": "json_lines", "files": "docs.jsonl"},
+        "kept": {"from": "docs", "chain": [{WORDS: {}}]},
+        "new": {"stage": "rephrase", "from": "kept", "endpoints": server.url, "model": "test"},
+    }
+    run_here(tmp_path, recipe)
     write_report(Run.open(tmp_path / "run"))
-    with pytest.raises(RecipeError, match=r"kept\.rephrase writes new documents"):
-        rethreshold(tmp_path / "run", "kept", ["words.min_words=1"])
+    selection = rethreshold(tmp_path / "run", "kept", ["words.min_words=1"])
+    assert sum(selection.after.values()) == 2
 
 
 def test_a_piece_length_is_no_threshold(tmp_path: Path) -> None:

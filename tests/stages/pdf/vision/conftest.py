@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from stages.pdf.vision import endpoints
+from stages.models import endpoints
 from tests.stages.pdf.vision.vision_server import Reply, Request, VisionServer
 
 Serve = Callable[[Callable[[Request, int], Reply]], VisionServer]

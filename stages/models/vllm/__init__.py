@@ -1,0 +1,1 @@
+"""vLLM's engine in a process of ours: ``VllmHost`` owns it, ``worker`` is that process."""

@@ -1,0 +1,138 @@
+"""Numbers of an answer against those of its source."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.rephrase.gates.numbers import changed_numbers, number_precision, unsupported_numbers
+from tests.stages.rephrase.gates.small_answers import score
+
+SHARES = "The university received 1.8 million shares in return for the patent; they were sold in 2005 for $336 million."
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("a town of 12,500 people", "a town of 12500 people"),
+        ("a town of 12 500 people", "a town of 12,500 people"),
+        ("eine Stadt mit 12.500 Einwohnern", "a town of 12,500 people"),
+        ("a weight of 1.234,5 kg", "a weight of 1234.5 kg"),
+        ("a weight of 1,234.5 kg", "a weight of 1'234,5 kg"),
+        ("it cost twelve dollars", "it cost 12 dollars"),
+        ("it cost one hundred and twenty-five dollars", "it cost $125"),
+        ("it cost 125 dollars", "it cost one hundred twenty five dollars"),
+        ("sie zählte einundzwanzig Türme", "es waren 21 Türme"),
+        ("1.8 million shares", "1,800,000 shares"),
+        ("two million shares", "2 million shares"),
+        ("in millions of dollars: 45.2", "45.2 million dollars"),
+        ("sales rose by 50 %", "sales rose by 50 percent"),
+        ("the 1990s", "the '90s"),
+        ("from 1990-95", "from 1990 to 1995"),
+        ("from 1990–95", "until 1995"),
+        ("the twentieth century", "the 20th century"),
+        ("World War II", "world war 2"),
+        ("on 2005-03-14", "on March 14, 2005"),
+        ("on 14 March 2005", "on 14.03.2005"),
+        ("at 3:30 pm", "at 15:30"),
+        ("at 15:30", "at 3:30 in the afternoon"),
+        ("a share of 45.27 percent", "a share of 45 percent"),
+        ("٢٠٠٥ م", "2005"),
+        ("2005年", "in 2005"),
+        ("version 0.3.5", "version 0.3.5"),
+    ],
+)
+def test_the_same_number_written_otherwise_is_supported(source: str, answer: str) -> None:
+    assert score(unsupported_numbers, source, answer) == 0
+    assert score(changed_numbers, source, answer) == 0
+    assert score(number_precision, source, answer) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("a town of 12,500 people", "a town of 13,500 people"),
+        ("it cost twelve dollars", "it cost 13 dollars"),
+        ("it cost twelve dollars", "it cost fourteen dollars"),
+        ("1.8 million shares", "1.8 billion shares"),
+        ("a share of 45.27 percent", "a share of 46 percent"),
+        ("version 0.3.5", "version 0.4.5"),
+        ("the sequence F3", "the sequence F7"),
+        ("on May 16 at noon", "on May 4 at noon"),
+    ],
+)
+def test_another_number_is_not(source: str, answer: str) -> None:
+    assert score(unsupported_numbers, source, answer) == 1
+
+
+def test_what_an_answer_counts_itself_is_not_checked() -> None:
+    source = "Inheritance is done by overriding methods or by adding methods."
+    numbered = "There are two ways:\n1. overriding methods\n2. adding methods\n\nStep 3: done [1]"
+    assert score(unsupported_numbers, source, numbered) == 0
+
+
+def test_the_numbering_of_a_list_counts_where_it_skips() -> None:
+    assert score(unsupported_numbers, "overriding and adding", "1. overriding\n7. adding") == 1
+
+
+def test_the_numbers_of_articles_belong_to_their_titles() -> None:
+    source = "726. Purchases.\n727. Additional purchases.\n728. Certificates of value.\n"
+    assert score(changed_numbers, source, "727. Purchases.\n") == 1
+    assert score(changed_numbers, source, "726. Purchases.\n728. Certificates of value.\n") == 0
+
+
+def test_precision_is_the_share_of_supported_numbers() -> None:
+    assert score(number_precision, SHARES, "In 2005 it sold 1.8 million shares for 336 or 337 million.") == 0.75
+    assert score(number_precision, SHARES, "It sold the shares.") == 1
+
+
+def test_a_number_in_the_place_of_another_is_changed() -> None:
+    assert score(changed_numbers, SHARES, "The university sold the shares in 2006.") == 1
+    assert score(changed_numbers, SHARES, "In return for the patent it received 1.9 million shares.") == 1
+
+
+def test_a_number_added_to_a_statement_of_the_source_is_changed() -> None:
+    source = "Visitors crossed the bridge in 1887, and trains carried granite to the harbour."
+    answer = "Visitors crossed the bridge in 1887. Trains carried granite to the harbour from 1893."
+    assert score(changed_numbers, source, answer) == 1
+
+
+def test_a_number_that_came_with_a_statement_of_its_own_is_unsupported_but_not_changed() -> None:
+    answer = "The shares were sold in 2005. Penalties against cheating websites began around 2007 in many countries."
+    assert score(changed_numbers, SHARES, answer) == 0
+    assert score(unsupported_numbers, SHARES, answer) == 1
+
+
+def test_two_numbers_that_changed_places_are_changed() -> None:
+    source = "The tower has 12 bells. The bridge has 31 arches."
+    assert score(changed_numbers, source, "The tower has 31 bells. The bridge has 12 arches.") == 2
+    assert score(changed_numbers, source, "The bridge has 31 arches. The tower has 12 bells.") == 0
+
+
+def test_parts_of_a_sentence_may_change_places() -> None:
+    source = "The northern tower has 12 bells and the southern tower has 31 bells."
+    answer = "The southern tower has 31 bells and the northern tower has 12 bells."
+    assert score(changed_numbers, source, answer) == 0
+
+
+def test_leaving_out_a_sentence_changes_no_number() -> None:
+    source = "Step 1 begins at noon. The crew rests. Step 2 follows at dusk. Step 3 follows at dawn."
+    assert score(changed_numbers, source, "Step 1 begins at noon. Step 3 follows at dawn.") == 0
+
+
+@given(st.lists(st.integers(0, 10**12) | st.floats(0, 1e6).map(lambda x: round(x, 3)), min_size=1, max_size=4))
+def test_a_copy_has_no_unsupported_and_no_changed_number(values: list[float]) -> None:
+    text = ", ".join(f"the height of tower {place} is {value:,}" for place, value in enumerate(values))
+    assert score(unsupported_numbers, text, text) == 0
+    assert score(changed_numbers, text, text) == 0
+
+
+@given(st.text(max_size=40))
+def test_any_text_supports_itself(text: str) -> None:
+    assert score(number_precision, text, text) == 1
+
+
+def test_a_number_of_the_source_in_another_statement_is_not_changed() -> None:
+    source = (
+        "In 1891 the mill ground 3,500 sacks. When the railway reached the town in 1897, it sold flour further off."
+    )
+    assert score(changed_numbers, source, "After the railway came in 1897, the mill sold its flour further off.") == 0
