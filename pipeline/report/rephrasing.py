@@ -42,6 +42,7 @@ SOURCES_SHOWN = 40  # those with most answers planned
 
 PREFIX = "rephrase."
 STYLE, PARENT_SOURCE = PREFIX + "style", PREFIX + "parent_source"
+LEFT_ALONE = "synthetic"  # the reason by which documents that are themselves rephrased are not rephrased again
 
 LIMITS = {
     "": "all that suit a style",
@@ -138,7 +139,7 @@ def _described(one: _Rephrasing) -> Node:
 
 def _headline(one: _Rephrasing) -> Node:
     noted = one.noted
-    accepted = sum(style["documents"] for style in one.watched("styles").values())
+    accepted = sum(counts.kept for counts in one.written.ledger.last().values()) if one.written else 0
     answered = accepted + one.refused.total
     kept = sum(counts.kept for counts in one.kept.ledger.last().values()) if one.kept else None
     requests, cost = noted["rephrase_requests"], noted["rephrase_cost_micro"] / 1e6
@@ -310,13 +311,15 @@ def _openings(styles: Summary) -> Markup | None:
 
 
 def _refused(written: Artifact, seed: str) -> _Refused:
-    """What the gates refused: removed documents that have a style; the others are parents, which stay elsewhere."""
+    """What the gates refused: removed documents that have a style; the others are parents, which stay elsewhere. So do
+    documents that were rephrased before, which have a style and are left alone."""
     found, drawn = _Refused(), _Drawn(seed)
     for part in written.parts:
         if not any(file.path == REMOVED_FILE for file in part.files):
             continue
         for rows in read_tables(written.folder / part.folder / REMOVED_FILE, rows=65_536):
-            for row in rows.filter(pc.match_substring(rows["scores"], f'"{STYLE}"')).to_pylist():
+            has_style = pc.match_substring(rows["scores"], f'"{STYLE}"')
+            for row in rows.filter(pc.and_(has_style, pc.not_equal(rows["reason"], LEFT_ALONE))).to_pylist():
                 row["scores"] = json.loads(row["scores"])
                 found.by_gate[row["reason"]][row["scores"][STYLE]] += 1
                 found.by_source[row["scores"][PARENT_SOURCE]] += 1

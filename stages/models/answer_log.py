@@ -26,7 +26,7 @@ SYNC_S, SYNC_ANSWERS = 2.0, 64
 """Seconds, and answers, after which what is written is forced to disk. A killed process loses nothing that it has
 written, a machine that loses its power this much."""
 
-MOST_OPEN_SHARDS = 8
+MOST_OPEN_SHARDS = 16
 
 
 class AnswerLog:
@@ -72,7 +72,12 @@ class AnswerLog:
             return
         line = orjson.dumps({"key": key, "answer": answer}, option=orjson.OPT_APPEND_NEWLINE)
         with self._lock:
-            self._opened(self._folder, shard).add(key, dict(answer), line)
+            unsynced = self._opened(self._folder, shard).add(key, dict(answer), line)
+        if unsynced is not None:  # not under the lock: a disk may take its time
+            try:
+                os.fsync(unsynced)
+            finally:
+                os.close(unsynced)
 
     def close(self) -> None:
         """Force what is written to disk. The log can be used again."""
@@ -100,7 +105,8 @@ class _Shard:
         self._file: int | None = None
         self._synced_at, self._unsynced = 0.0, 0
 
-    def add(self, key: str, answer: dict[str, Any], line: bytes) -> None:
+    def add(self, key: str, answer: dict[str, Any], line: bytes) -> int | None:
+        """Write an answer; gives a descriptor by which the file is to be synced now, and to be closed then, if so."""
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{self._prefix}{uuid.uuid4().hex}.jsonl"
@@ -116,8 +122,9 @@ class _Shard:
         self.answers[key] = answer
         self._unsynced += 1
         if self._unsynced >= SYNC_ANSWERS or time.monotonic() - self._synced_at > SYNC_S:
-            os.fsync(self._file)
             self._synced_at, self._unsynced = time.monotonic(), 0
+            return os.dup(self._file)
+        return None
 
     def close(self) -> None:
         if self._file is not None:

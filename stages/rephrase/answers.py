@@ -74,12 +74,15 @@ def _pair_text(pair: QuestionAnswer) -> str:
 
 # Lists
 
-_BULLET = regex.compile(r"\s*(?:[-*+•‣◦▪–·●]|\(?\d{1,3}[.)、]|\d{1,3}\.\s*-)\s+(?=\S)")
-_LEAD = regex.compile(r".*[:：][*_]*")
+_BULLET = regex.compile(
+    r"\s*(?:(?:[-*+•‣◦▪–—·●]|\(?\d{1,3}[.)]|\d{1,3}\.\s*-)\s+|[-•●·]|\(?\d{1,3}(?:[、．）]\s*|[.)](?=\p{L}|\*\*)))(?=\S)"
+)
+_LEAD = regex.compile(r".*[:：][*_]*|\#{1,6} .*|(?:\*\*|__)[^*\n]+(?:\*\*|__)")
 
 
 def _list_of(text: str) -> ParsedAnswer:
-    """Points behind bullets of any kind. Indented lines belong to the point before; a line that leads in is dropped."""
+    """Points behind bullets of any kind. Indented lines belong to the point before; headings and lines that lead in are
+    dropped."""
     points: list[str] = []
     beside = 0
     for line in filter(str.strip, text.split("\n")):
@@ -87,7 +90,7 @@ def _list_of(text: str) -> ParsedAnswer:
             points.append(line[bullet.end() :].strip())
         elif points and line[0].isspace():
             points[-1] += " " + line.strip()
-        elif points or not _LEAD.fullmatch(line.strip()):
+        elif not _LEAD.fullmatch(line.strip()):
             beside += 1
     if len(points) < 2 or beside:
         return ParsedAnswer(text, problem="not_a_list")
@@ -98,7 +101,8 @@ def _list_of(text: str) -> ParsedAnswer:
 
 _BEFORE_LABEL = r"^[ \t]*(?:[-*+•>]+[ \t]+)?(?:\#{1,6}[ \t]*)?(?:\(?\d{1,3}[.)、][ \t]*)?[*_]{0,3}"
 _BEHIND_LABEL = (
-    r"[ \t]*(?:\#?\d{1,3})?[ \t]*[*_]{0,3}[ \t]*(?:[:：][ \t]*[*_]{0,3}|(?=\n))"  # a colon, or a line of its own
+    r"[ \t]*(?:\#?\d{1,3})?[ \t]*(?:\([^()\n]{1,40}\))?[ \t]*[*_]{0,3}[ \t]*"
+    r"(?:[:：][ \t]*[*_]{0,3}|(?=\n))"  # a colon, or a line of its own
 )
 _BEHIND_LETTER = r"(?:\d{0,3}[*_]{0,3}[:：]|\d{1,3}[.)])[*_]{0,3}"
 _QUESTION = (
@@ -106,8 +110,8 @@ _QUESTION = (
     "|întrebare|вопрос|питання|ερώτηση|سؤال|السؤال|प्रश्न|問題|问题|質問|問|问|질문|คำถาม|câu hỏi|pertanyaan"
 )
 _ANSWER = (
-    "answer|antwort|réponse|respuesta|resposta|risposta|antwoord|svar|vastaus|odpowiedź|odpověď|odpoveď|válasz|cevap"
-    "|yanıt|răspuns|ответ|відповідь|απάντηση|جواب|الجواب|إجابة|الإجابة|उत्तर|答案|回答|答え|答|대답|답변|답|คำตอบ"
+    "(?:correct )?answer|antwort|réponse|respuesta|resposta|risposta|antwoord|svar|vastaus|odpowiedź|odpověď|odpoveď"
+    "|válasz|cevap|yanıt|răspuns|ответ|відповідь|απάντηση|جواب|الجواب|إجابة|الإجابة|उत्तर|答案|回答|答え|答|대답|답변|답|คำตอบ"
     "|trả lời|câu trả lời|jawaban"
 )
 _LABEL = regex.compile(
@@ -115,8 +119,11 @@ _LABEL = regex.compile(
     rf"|(?P<answer>(?:{_ANSWER}){_BEHIND_LABEL}|A{_BEHIND_LETTER}))",
     regex.IGNORECASE | regex.MULTILINE,
 )
+_LETTER = regex.compile(r"[QA](?!\p{L})", regex.IGNORECASE)
 _ANSWER_IN_LINE = regex.compile(
-    rf"(?<=[?？؟;][*_]{{0,3}})[ \t]+[*_]{{0,3}}(?:{_ANSWER}|A)[*_]{{0,3}}[:：][*_]{{0,3}}", regex.IGNORECASE
+    rf"(?<=[?？؟;][*_]{{0,3}})[ \t]*[*_]{{0,3}}(?:{_ANSWER}|A)[*_]{{0,3}}[:：][*_]{{0,3}}"
+    rf"|(?<=[.!。][*_]{{0,3}})[ \t]+[*_]{{0,3}}Answer[*_]{{0,3}}[:：][*_]{{0,3}}",
+    regex.IGNORECASE,
 )
 _MARKED_QUESTION = regex.compile(  # a heading, a numbered line or a line in bold type that ends with a question mark
     r"^[ \t]*(?:\#{1,6}[ \t]+|\(?\d{1,3}[.)][ \t]+|[-*•][ \t]+(?=\*\*)|(?=\*\*))(?:\d{1,3}[.)][ \t]*)?"
@@ -151,13 +158,21 @@ def _split_at_questions(text: str) -> tuple[str, str]:
 
 def _pairs(text: str) -> list[QuestionAnswer] | None:
     """The pairs of a text with labels; None if they do not take turns, or one has no text."""
-    labels = list(_LABEL.finditer(text))
+    labels = _labels(text)
     borders = [(label.start(), label.end()) for label in labels] + [(len(text), len(text))]
     contents = [_tidy(text[begin:end]) for (_, begin), (end, _) in pairwise(borders)]
     is_question = [label["question"] is not None for label in labels]
     if is_question != [True, False] * (len(labels) // 2) or not all(contents):
         return None
     return [QuestionAnswer(*pair) for pair in zip(contents[::2], contents[1::2], strict=True)]
+
+
+def _labels(text: str) -> list[regex.Match[str]]:
+    """The labels of a text. Letters are none ("A: 1891" is an option to choose from) where questions have words."""
+    labels = list(_LABEL.finditer(text))
+    if any(label["question"] and not _LETTER.match(label["question"]) for label in labels):
+        return [label for label in labels if not _LETTER.match(label[0].strip(" \t*_#>-+•"))]
+    return labels
 
 
 def _tidy(content: str) -> str:
@@ -178,7 +193,9 @@ _COLUMN_BORDER = regex.compile(r"(?<!\\)\|")
 def _table_of(text: str) -> ParsedAnswer:
     """A Markdown table, perhaps with a caption, and the pairs below it."""
     table, questions = _split_at_questions(text)
-    lines = [line for line in table.split("\n") if _TABLE_LINE.fullmatch(line)]
+    all_lines = table.split("\n")
+    rows = [i for i, line in enumerate(all_lines) if _TABLE_LINE.fullmatch(line)]
+    lines = [all_lines[i] for i in rows]
     if len(lines) < 3 or not _TABLE_RULE.fullmatch(lines[1]):
         return ParsedAnswer(text, problem="no_table")
     if len({_columns(line) for line in lines}) > 1:
@@ -186,9 +203,9 @@ def _table_of(text: str) -> ParsedAnswer:
     pairs = _pairs(questions)
     if not pairs:
         return ParsedAnswer(text, problem="no_questions" if pairs is not None else "question_without_answer")
-    table = _HEADINGS_AT_END.sub("", table)
+    table = "\n".join(all_lines[: rows[-1] + 1])  # what stands behind it leads to the questions
     return ParsedAnswer(f"{table}\n\n{_pairs_text(pairs)}", tuple(pairs))
 
 
 def _columns(line: str) -> int:
-    return len(_COLUMN_BORDER.split(line.strip().strip("|")))
+    return len(_COLUMN_BORDER.split(line.strip().removeprefix("|").removesuffix("|")))

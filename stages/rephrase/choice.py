@@ -28,7 +28,7 @@ LEAST_NUMBERS = 3  # for a text to be about numbers
 WORDS_TO_A_NUMBER = 60  # at most, on average
 LEAST_TABLE_LINES = 3
 
-_NUMBER = re.compile(r"(?<![\w.,])[+-]?\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<![^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])(?<![.,])[+-]?\d+(?:[.,]\d+)*")
 _MARKDOWN_RULE = re.compile(r"^\s*\|?\s*:?-{3,}:?\s*(?:\|\s*:?-{3,}:?\s*)+\|?\s*$", re.MULTILINE)
 _COLUMNS = re.compile(r"[^\t\n]+\t[^\t\n]+\t.*|\s*\|[^|\n]+\|[^|\n]+\|.*")
 
@@ -279,8 +279,10 @@ NEEDS: Mapping[ContentTest, Callable[[str], bool]] = {"": lambda text: True, "nu
 
 
 def expected_ratio(style: Style) -> float:
-    """Tokens of an answer for each token of the document, as the style is likely to give: the middle of what its gate
+    """Tokens of an answer for each token of the document, as the style says, or else the middle of what its gate
     of length allows, or half of its limit where no gate says anything."""
+    if style.expected_ratio is not None:
+        return style.expected_ratio
     bound = style.gates.get("length_ratio")
     if bound is None or bound.max is None:
         return style.output_ratio / 2

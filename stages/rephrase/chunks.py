@@ -11,6 +11,8 @@ import regex
 CountTokens = Callable[[Sequence[str]], list[int]]
 Span = tuple[int, int]
 
+SMALL_GROUP = 32  # pieces of less than a chunk's size over this stand together
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -44,7 +46,8 @@ def chunks_of(text: str, count_tokens: CountTokens, most_tokens: int, overlap_to
         return [Chunk(text, 0, len(text), 0)]
     room = most_tokens - overlap_tokens
     pieces, tokens = _pieces(text, count_tokens, room)
-    borders = [0, *_packed([end for _, end in pieces], tokens, room)]
+    ends, tokens = _grouped([end for _, end in pieces], tokens, room // SMALL_GROUP)
+    borders = [0, *_packed(ends, tokens, room)]
     spans = _within(text, list(pairwise(borders)), count_tokens, room)
     starts = _overlap_starts(text, spans, count_tokens, overlap_tokens)
     return [Chunk(text[o:end], start, end, o) for (start, end), o in zip(spans, starts, strict=True)]
@@ -82,6 +85,18 @@ def _shreds(text: str, span: Span, count_tokens: CountTokens, most_tokens: int) 
         if finer == shreds:
             return shreds
         shreds = finer
+
+
+def _grouped(ends: Sequence[int], tokens: Sequence[int], most_tokens: int) -> tuple[list[int], list[int]]:
+    """The pieces, small ones together: packing tries all that one chunk may hold, and lines may be of a few tokens."""
+    grouped_ends, grouped = [ends[0]], [tokens[0]]
+    for end, count in zip(ends[1:], tokens[1:], strict=True):
+        if grouped[-1] + count <= most_tokens:
+            grouped_ends[-1], grouped[-1] = end, grouped[-1] + count
+        else:
+            grouped_ends.append(end)
+            grouped.append(count)
+    return grouped_ends, grouped
 
 
 def _packed(ends: Sequence[int], tokens: Sequence[int], most_tokens: int) -> list[int]:
@@ -215,15 +230,16 @@ _MOST_SHARED_WORDS = 400
 
 
 def separators_of(text: str, chunks: Sequence[Chunk]) -> list[str]:
-    """What stands between the chunks of a text: an empty line, a line end, a blank or nothing."""
-    return [_separator(text[chunk.start : chunk.end]) for chunk in chunks[:-1]]
+    """What stands between the chunks of a text: an empty line, a line end (and the indentation of the line that
+    follows), a blank or nothing."""
+    return [_separator(text, before, after) for before, after in pairwise(chunks)]
 
 
-def _separator(chunk: str) -> str:
-    space = chunk[len(chunk.rstrip()) :]
-    if space.count("\n") > 1:
-        return "\n\n"
-    return "\n" if "\n" in space else " " if space else ""
+def _separator(text: str, before: Chunk, after: Chunk) -> str:
+    chunk, following = text[before.start : before.end], text[after.start : after.end]
+    space = chunk[len(chunk.rstrip()) :] + following[: len(following) - len(following.lstrip())]
+    lines = space.count("\n")
+    return "\n" * min(lines, 2) + space.rpartition("\n")[2] if lines else " " if space else ""
 
 
 def stitched(parts: Sequence[str], separators: Sequence[str], had_overlap: bool = False) -> str:

@@ -7,7 +7,6 @@ templates; near-duplicates and what is over the synthetic share of a source are 
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import regex
 from numpy.typing import NDArray
 
 from pipeline.artifact import Artifact, document_parts, read_tables
@@ -47,7 +47,9 @@ _COLUMNS = [
     "rephrase.completion_tokens",
 ]
 # Of scripts without spaces between words two characters count as a word.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{1,2}|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+_WORD = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}]{1,2}|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}])[\p{L}\p{M}\p{N}])+"
+)
 _OPENING_CHARACTERS = 200
 _LABELS = frozenset({"question", "q"})  # that all documents of a style begin with, by order
 

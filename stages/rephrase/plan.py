@@ -119,6 +119,7 @@ class SourcePlan:
     sampled: int = 0  # of these, documents whose texts were measured
     suitable: int = 0  # of the sampled, documents that a style suits
     expected_tokens: float = 0.0  # of answers, were all suitable documents chosen
+    repeated_tokens: float = 0.0  # of the sources that stand in the new documents before those answers
     share: float = 0.0  # of the suitable documents that is chosen: those of a lesser draw
     limit: str = ""  # the option that keeps it from being more, or "nothing_suitable"
     synthetic_factor: float = 0.0  # tokens that may be synthetic for each one that is not
@@ -147,7 +148,8 @@ class RephrasePlan(Global[PlanConfig]):
         files = _Files(inputs["documents"], config)
         survey = _surveyed(files, config, context)
         measured = _measured(files, survey.places(), styles, config, TokenCounter(config.tokenizer).count, seed)
-        sources, by_style = _estimated(survey, measured), _by_style(measured.values(), styles)
+        allowed = {place for least in survey.allowed.values() for place in least.places()}
+        sources, by_style = _estimated(survey, measured), _by_style([measured[place] for place in allowed], styles)
         settle(sources, config)
         plan: dict[str, Any] = {
             "sources": {name: asdict(source) for name, source in sources.items()},
@@ -197,8 +199,9 @@ def settle(sources: Mapping[str, SourcePlan], options: BudgetOptions) -> None:
         source.limit = "share" if source.share < 1 else ""
         source.synthetic_factor = options.synthetic_factor(name)
         most = source.tokens * source.synthetic_factor
-        if source.planned_tokens > most:
-            source.share, source.limit = most / source.expected_tokens, "max_synthetic_share"
+        synthetic = source.expected_tokens + source.repeated_tokens
+        if source.share * synthetic > most:
+            source.share, source.limit = most / synthetic, "max_synthetic_share"
     if options.budget_tokens is None:
         return
     order = sorted((s for s in sources.values() if s.expected_tokens), key=lambda source: source.share)
@@ -344,7 +347,9 @@ def _estimated(survey: _Survey, measured: Mapping[Place, _Measured]) -> dict[str
             plan.allowed, plan.sampled = survey.allowed[source].seen, len(sample)
             plan.suitable = sum(bool(m.styles) for m in sample)
             answers = sum(m.tokens * expected_ratio(style) for m in sample for style in m.styles)
+            repeated = sum(m.tokens for m in sample for style in m.styles if style.append_to_source)
             plan.expected_tokens = plan.allowed * answers / len(sample)
+            plan.repeated_tokens = plan.allowed * repeated / len(sample)
     return sources
 
 

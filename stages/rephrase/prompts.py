@@ -110,7 +110,8 @@ def visible(text: str) -> str:
 CONTROL_TOKEN = (
     r"<[|｜][^\s<>]{1,80}[|｜]>"
     r"|<</?SYS>>"
-    r"|</?(?:s|bos|eos|pad|unk|mask|cls|sep|sop|eop|eot|eod|think|thinking|thought|reasoning|scratchpad"
+    r"|◁/?think▷|\[\|[^\s\[\]|]{1,80}\|\]"
+    r"|</?(?:s|bos|eos|pad|unk|mask|cls|sep|sop|eop|eot|eod|think|thinking|thought|reasoning|scratchpad|analysis"
     r"|tools?|tool_calls?|tool_response|tool_result|function|function_calls?|start_of_turn|end_of_turn|turn"
     r"|start_of_image|end_of_image|image_soft_token|image|img|audio|video|user|assistant|system|human|bot"
     r"|fim_(?:prefix|middle|suffix|pad)|file_sep|repo_name|endoftext|begin_of_text|end_of_text|extra_id_\d+|unused\d+"

@@ -24,7 +24,8 @@ Tier = Literal["low", "medium", "high"]
 ContentTest = Literal["", "numbers", "table"]
 Format = Literal["text", "list", "questions", "faq", "table"]
 
-_NOT_IN_FINGERPRINT = {"tiers", "tokens", "needs"}  # which documents are asked about, not what becomes of them
+# which documents are asked about, not what becomes of them
+_NOT_IN_FINGERPRINT = {"tiers", "tokens", "needs", "expected_ratio"}
 _SLOT = re.compile(r"\{[^{}\n]*\}?")
 LANGUAGE_SLOT = "{language}"
 
@@ -54,6 +55,7 @@ class Style(Options):
     chunk_tokens: int = Field(ge=32)
     overlap_tokens: int = Field(0, ge=0)
     output_ratio: float = Field(gt=0)
+    expected_ratio: float | None = Field(None, gt=0)
     append_to_source: bool = False
     failed_passage: Literal["reject", "keep", "omit"] = "reject"
     templates: tuple[str, ...] = Field(min_length=3)

@@ -14,7 +14,7 @@ from pathlib import Path
 import regex
 import yaml
 
-from stages.rephrase.prompts import CONTROL_TOKEN, visible
+from stages.rephrase.prompts import CONTROL_TOKEN, visible, without_control_tokens
 from stages.rephrase.styles import Format, Style
 
 _REMARKS_FILE = Path(__file__).with_name("remarks.yaml")
@@ -81,6 +81,10 @@ class _Request:
         is_about_task = opening["offer"] is not None or self._names_task(paragraph)
         return is_about_task and self._talk_share(paragraph) >= 0.5
 
+    def has_token(self, token: str) -> bool:
+        """Whether the passage has a control token, whole or as it is sent: models mend what was broken up."""
+        return token in self.passage or without_control_tokens(token) in self.passage
+
     def _is_possible(self, remark: str) -> bool:
         return len(remark) <= 500 and bool(folded := _folded(remark)) and folded not in self._folded
 
@@ -110,13 +114,15 @@ _BEFORE_COLON = regex.compile(r"[^\n:：]{1,300}[:：][*_]*\s*")
 
 
 def _without_prompt_marks(text: str, request: _Request) -> str:
-    return str(_ROLE.sub("", _FENCE_LINE.sub("", text)))
+    text = _FENCE_LINE.sub("", text)
+    role = _ROLE.match(text)
+    return text[role.end() :] if role and role[0].strip() not in request.lines else text
 
 
 def _without_control_tokens(text: str, request: _Request) -> str:
-    if (first := _FIRST_TOKEN.search(text)) and first[0] not in request.passage:
+    if (first := _FIRST_TOKEN.search(text)) and not request.has_token(first[0]):
         text = text[first.end() :]
-    if (last := _LAST_TOKEN.search(text)) and last[0] not in request.passage:
+    if (last := _LAST_TOKEN.search(text)) and not request.has_token(last[0]):
         text = text[: last.start()]
     return text
 
@@ -205,10 +211,12 @@ _PRESENTING = regex.compile(
     r"\b(?:here|below|following|output|hier|folgend\w*|voici|aquí|aqui|ecco|hieronder|вот|ниже)\b", regex.IGNORECASE
 )
 _TO_THE_USER = regex.compile(
-    r"[\s*_(\[>-]*(?:(?P<offer>(?:please )?let me know|i hope (?:this|that|it)|(?:please )?feel free|would you like"
+    r"[\s*_(\[>-]*(?:(?P<offer>no changes (?:were|are)|how (?:is|does) (?:that|this)|(?:please )?let me know"
+    r"|i hope (?:this|that|it)|(?:please )?feel free|would you like"
     r"|do you want|if you (?:need|want|have|would|'d)|is there anything|(?:happy|glad) to|lassen sie|falls sie|wenn sie"
     r"|ich hoffe|n'hésitez|j'espère|si vous|espero que|si necesita|fammi sapere|spero che|laat het|дайте знать)"
-    r"|(?:please )?note\b|n\.?b\.|this (?:version|rewrite|text|passage|answer|summary|list|table|tutorial)"
+    r"|in this (?:rewrite|version)|(?:please )?note\b|n\.?b\."
+    r"|this (?:version|rewrite|text|passage|answer|summary|list|table|tutorial)"
     r"|the (?:above|rewritten|repaired|cleaned|passage|text|answer|original)|i (?:removed|kept|fixed|left|corrected)"
     r"|i (?:ha)?'?ve|end of|hinweis|anmerkung|remarque|nota)",
     regex.IGNORECASE,

@@ -210,10 +210,14 @@ def new_text(text: str, style: Style, passages: Sequence[Passage], written: Sequ
             return NewText(
                 "", worst([w.scores for w in failed], style), failed[0].failure, failed[0].is_request_failure
             )
-        raw, left_out = (len(failed), 0) if style.failed_passage == "keep" else (0, len(failed))
+        is_kept = style.failed_passage == "keep" and style.format == "text"
+        raw, left_out = (len(failed), 0) if is_kept else (0, len(failed))
     chunks = [p.chunk for p in passages]
     if style.format == "text":
-        parts = [text[c.start : c.end] if w.failure else w.answer.text for c, w in zip(chunks, written, strict=True)]
+        parts = [
+            w.answer.text if not w.failure else text[c.start : c.end] if raw else ""
+            for c, w in zip(chunks, written, strict=True)
+        ]
         new = stitched(parts, separators_of(text, chunks), any(c.overlap_start < c.start for c in chunks))
     else:
         new = "\n\n".join(rendered(w.answer, style) for w in passed)

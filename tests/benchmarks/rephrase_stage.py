@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -27,12 +28,13 @@ import pyarrow as pa
 from pipeline.stage import Context
 from stages.rephrase.plan import PLAN_FILE
 from stages.rephrase.stage import RephraseWrite, WriteConfig
+from stages.rephrase.tokens import TokenCounter
 from tests.real_texts import real_texts
 from tests.stages.in_process import texts
 from tests.stages.rephrase.conftest import FENCE
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-LEAST_WORDS, MOST_WORDS = 200, 800  # of a document: one passage each
+LEAST_WORDS, MOST_TOKENS = 200, 1400  # of a document: one passage each
 
 
 async def serve(seconds: float) -> None:
@@ -84,8 +86,9 @@ def repeating_server(seconds: float) -> Iterator[str]:
 def batches(count: int) -> Iterator[pa.Table]:
     """So many documents of a passage each, no two alike."""
     found = real_texts(DATA, english_only=True)
-    sound = [one.text for one in found if LEAST_WORDS <= len(one.text.split()) <= MOST_WORDS]
-    documents = {f"{i}": f"{sound[i % len(sound)]}\n\nDocument {i}." for i in range(count)}
+    long = [one.text for one in found if len(one.text.split()) >= LEAST_WORDS]
+    sound = [text for text, tokens in zip(long, TokenCounter().count(long), strict=True) if tokens <= MOST_TOKENS]
+    documents = {f"{i}": f"{sound[i % len(sound)]}\n\nDocument {i} of {count}." for i in range(count)}
     rows = iter(documents.items())
     while batch := dict(islice(rows, 1024)):
         yield texts(batch)
@@ -111,6 +114,7 @@ def main() -> None:
         )
         stage = RephraseWrite(config)
         stage.setup(Context(1, {"plan": folder}, answers=folder / "answers"))
+        list(stage.stream(batches(16)))  # loads what the gates need
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         reasons: Counter[str] = Counter()
         requests = kept = 0
@@ -119,7 +123,7 @@ def main() -> None:
             reasons.update(removed.reason for removed in outcome.removed)
             requests += sum(noted["rephrase_requests"] for noted in outcome.noted.values())
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-    ideal_s = requests / options.at_once * options.seconds
+    ideal_s = math.ceil(requests / options.at_once) * options.seconds
     print(f"{count} documents, {requests} requests, {options.at_once} at once, {options.seconds:g} s each, kept {kept}")
     print(f"endings: {dict(reasons)}")
     print(

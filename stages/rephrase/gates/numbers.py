@@ -211,7 +211,8 @@ def is_supported(number: Number, source: str) -> bool:
     return bool(number.scaled & known or number.readings & bare)
 
 
-def checked_numbers(text: str, source: str = "") -> list[Number]:
+@lru_cache(REMEMBERED_TEXTS)
+def checked_numbers(text: str, source: str = "") -> tuple[Number, ...]:
     """The numbers of an answer that must come from its source: not those of its lists, nor small ones in words.
 
     Marks of references, such as [4], count only where the source has them.
@@ -219,7 +220,8 @@ def checked_numbers(text: str, source: str = "") -> list[Number]:
     unchecked = _numbering(text)
     if not _REFERENCE.search(source):
         unchecked |= {match.start(1) for match in _REFERENCE.finditer(text)}
-    return [number for number in numbers(text).found if number.span[0] not in unchecked and not _is_own_count(number)]
+    found = numbers(text).found
+    return tuple(number for number in found if number.span[0] not in unchecked and not _is_own_count(number))
 
 
 def _is_own_count(number: Number) -> bool:

@@ -146,6 +146,8 @@ def test_a_text_that_merely_begins_or_ends_like_a_remark_stays(text: str) -> Non
         '"A saying."',
         "---\ntitle\n---",
         "<s>struck out</s>",
+        "Model\n\nThe wheel is modelled as a disc.",
+        "Assistant\n\nThe mill employed one.",
     ],
 )
 def test_what_the_passage_itself_says_stays(text: str) -> None:
@@ -213,6 +215,12 @@ def test_remarks_around_real_texts_are_taken_away(shared_data: Path) -> None:
         "- It is\n  a mill.\n- It is old.",
         "Here are the facts:\n\n- It is a mill.\n- It is old.\n\nLet me know if you need more.",
         "The mill:\n- It is a mill.\n- It is old.",
+        "# Notes\n\n**History**\n- It is a mill.\n## Age\n- It is old.",
+        "1、It is a mill.\n2、It is old.",
+        "1．It is a mill.\n2．It is old.",
+        "1.It is a mill.\n2.It is old.",
+        "-It is a mill.\n-It is old.",
+        "— It is a mill.\n— It is old.",
     ],
 )
 def test_a_list_is_one_point_a_line(answer: str) -> None:
@@ -229,6 +237,10 @@ def test_other_text_is_no_list(answer: str) -> None:
 # Questions and answers
 
 SHAPES = [
+    "Question: {} Answer: {}\n",
+    "问：{}答：{}\n",
+    "Question (what):\n{}\nAnswer: {}\n",
+    "Question 1 (what): {}\nCorrect answer: {}\n",
     "Question: {}\nAnswer: {}\n\n",
     "Question: {}\n\nAnswer: {}\n",
     "**Question:** {}\n**Answer:** {}\n\n",
@@ -306,6 +318,7 @@ def test_a_pair_that_was_dropped_is_not_in_the_document() -> None:
         f"{TABLE}\n\n{PAIRS_TEXT}",
         f"Here is the table:\n\n{TABLE}\n\n{PAIRS_TEXT}",
         f"{TABLE}\n\n---\n\n### Questions\n\n{PAIRS_TEXT}",
+        f"{TABLE}\n\nHere are the questions:\n\n{PAIRS_TEXT}",
         f"{TABLE}\n\n1. **What is it?**\n A mill.\n2. **When was it built?**\n In 1891.",
     ],
 )

@@ -244,3 +244,9 @@ def test_tables_of_pyarrow_hold_what_the_plan_reads(tmp_path: Path) -> None:
     (path,) = documents.file_paths("documents.parquet")
     group = pa.parquet.ParquetFile(path).metadata.row_group(0)
     assert plan_module._text_bytes(group) == pytest.approx(sum(len(row["text"]) for row in rows), rel=0.02)
+
+
+def test_a_source_that_stands_in_the_new_documents_counts_as_synthetic() -> None:
+    sources = {"web": SourcePlan(tokens=100, expected_tokens=50, repeated_tokens=100)}
+    settle(sources, BudgetOptions(max_synthetic_share=0.5))
+    assert (sources["web"].share, sources["web"].limit) == (pytest.approx(100 / 150), "max_synthetic_share")

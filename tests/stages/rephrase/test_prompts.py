@@ -47,6 +47,10 @@ CONTROL_TOKENS = [
     "<fim_prefix>",
     "<extra_id_0>",
     "<unused12>",
+    "<analysis>",
+    "◁think▷",
+    "[|user|]",
+    "[|endofturn|]",
     "[CLS]",
 ]
 passages = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(CONTROL_TOKENS))).map("".join)

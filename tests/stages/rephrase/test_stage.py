@@ -148,6 +148,36 @@ def test_a_passage_that_fails_stays_as_it_is_in_a_cleaned_document(tmp_path: Pat
     assert noted(found["new.written"], "rephrase_raw_passages") == 1
 
 
+def test_a_passage_that_fails_is_left_out_where_the_style_says_so(tmp_path: Path, serve: Serve) -> None:
+    paragraphs = [f"{MILL} This is the account of the year {1900 + i}." for i in range(40)]
+    values = yaml.safe_load(STYLES_FILE.read_text())
+    values["styles"]["clean"]["failed_passage"] = "omit"
+    (tmp_path / "styles.yaml").write_text(yaml.safe_dump(values))
+
+    def reply(request: Asked, before: int) -> Reply:
+        return completion("I cannot do that.") if "year 1939" in request.passage else sound_model(request, before)
+
+    options = {"context_tokens": 2048, "styles": "styles.yaml"}
+    found = rephrased(tmp_path, ["\n\n".join(paragraphs)], serve(reply).url, **options)
+    (child,) = rows_of(found["new"])
+    assert "1939" not in child["text"]
+    assert child["text"].startswith(paragraphs[0])
+    assert child["rephrase.raw_passages"] == 0
+    assert noted(found["new.written"], "rephrase_left_out_passages") == 1
+
+
+def test_code_that_is_split_keeps_its_indentation(tmp_path: Path, serve: Serve) -> None:
+    methods = [
+        f"    def turn_{i}(self, wheel):\n        speed = wheel.speed * {i}\n        return self.mill.set(speed)\n"
+        for i in range(60)
+    ]
+    page = "class Mill:\n" + "\n".join(methods)
+    found = rephrased(tmp_path, [page], serve(sound_model).url, context_tokens=2048)
+    (child,) = rows_of(found["new"])
+    assert child["rephrase.passages"] > 2
+    assert child["text"] == page.strip()
+
+
 def test_private_data_is_masked_before_a_page_is_shown(tmp_path: Path, serve: Serve) -> None:
     server = serve(sound_model)
     found = rephrased(tmp_path, [f"{MILL} Write to karl.brandt@muehle-hameln.de for a tour."], server.url)
