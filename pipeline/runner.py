@@ -148,7 +148,8 @@ class OnRay:
             raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._gpus = float(ray.cluster_resources().get("GPU", 0))
-        self._widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        self._resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._widest = max(int(resources.get("CPU", 0)) for resources in self._resources)
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._running: dict[Any, PartSpec] = {}
         self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
@@ -165,7 +166,7 @@ class OnRay:
 
     def submit(self, spec: PartSpec) -> None:
         if spec.service and spec.artifact not in self._services:
-            self._services[spec.artifact] = started_on_ray(spec.service, self._ray.cluster_resources())
+            self._services[spec.artifact] = started_on_ray(spec.service, self._resources)
         spec = replace(spec, service=None, processes=self._services.get(spec.artifact, ()))
         cpus = max(1, min(spec.cpus, self._widest))
         options = {"num_cpus": cpus, "num_gpus": min(spec.gpus, self._gpus), "name": f"{spec.artifact}:{spec.name}"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -84,16 +84,25 @@ class RayProcess:
         ray.kill(self._actor)
 
 
-def started_on_ray(service: Service, cluster: dict[str, float]) -> tuple[RayProcess, ...]:
-    """Actors for a service, on a cluster with so much of each resource.
+def started_on_ray(service: Service, nodes: Sequence[Mapping[str, float]]) -> tuple[RayProcess, ...]:
+    """Actors for a service, on a cluster of nodes with so much of each resource.
 
     Each asks for a core where that leaves the tasks one, so that what prepares work for a GPU does not wait for them.
+
+    Raises:
+        MachineError: the cluster has no room for as many as are asked for: some would never start, nor answer.
     """
     import ray
 
-    gpus = min(service.gpus, cluster.get("GPU", 0.0))
-    count = service.processes or max(1, int(cluster.get("GPU", 0.0) / gpus) if gpus else 1)
-    cpus = 1 if cluster.get("CPU", 1.0) > count else 0
+    gpus = min(service.gpus, max((node.get("GPU", 0.0) for node in nodes), default=0.0))
+    room = sum(int(node.get("GPU", 0.0) / gpus) for node in nodes) if gpus else 0
+    count = service.processes or max(1, room)
+    if gpus and count > room:
+        raise MachineError(
+            f"a stage asks for {count} processes with {gpus:g} GPUs each, and this cluster has room for {room}: "
+            "give its option 'processes' as 0, or add GPUs"
+        )
+    cpus = 1 if sum(node.get("CPU", 0.0) for node in nodes) > count else 0
     actor = ray.remote(Holder).options(
         num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0, max_concurrency=MAX_CALLS_AT_ONCE
     )

@@ -43,6 +43,7 @@ class AnswerLog:
         """
         self._folder, self._most_open_shards = folder, most_open_shards
         self._shards: OrderedDict[str, _Shard] = OrderedDict()
+        self._files: dict[str, Path] = {}  # to which this log appends, by shard: many a shard is opened again and again
         self._lock = threading.Lock()
 
     def __enter__(self) -> AnswerLog:
@@ -91,14 +92,15 @@ class AnswerLog:
         else:
             while len(self._shards) >= self._most_open_shards:
                 self._shards.popitem(last=False)[1].close()
-            self._shards[name] = _Shard(folder, name)
+            self._shards[name] = _Shard(folder, name, self._files)
         return self._shards[name]
 
 
 class _Shard:
     """The answers of a shard, and the file to which this process appends new ones."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, files: dict[str, Path]) -> None:
+        self._name, self._files = name, files
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         self._folder, self._prefix = folder / digest[:3], f"{digest}."
         self.answers = _read(self._folder, self._prefix)
@@ -109,8 +111,9 @@ class _Shard:
         """Write an answer; gives a descriptor by which the file is to be synced now, and to be closed then, if so."""
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / f"{self._prefix}{uuid.uuid4().hex}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            new = self._folder / f"{self._prefix}{uuid.uuid4().hex}.jsonl"
+            path = self._files.setdefault(self._name, new)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             self._synced_at = time.monotonic()
         try:
             while line:
@@ -118,6 +121,7 @@ class _Shard:
         except OSError:  # the disk is full: what is torn must stay the last line of its file
             os.close(self._file)
             self._file = None
+            del self._files[self._name]
             raise
         self.answers[key] = answer
         self._unsynced += 1

@@ -70,6 +70,10 @@ class ChatEngine:
         """
         # with the line end that files of secrets have, a client would refuse the header, and show the key
         key = os.environ.get(api_key_variable, "").strip() if api_key_variable else ""
+        if not (key.isascii() and key.isprintable()):
+            raise MachineError(
+                f"the environment variable {api_key_variable} holds no key: a line break, or such, is in it"
+            )
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._endpoints = Endpoints(servers, model, most_at_once, max_outage_s, first_limit)
         self._connections = Connections()
@@ -86,7 +90,8 @@ class ChatEngine:
         return self._endpoints.most_at_once
 
     def close(self) -> None:
-        """Close the connections."""
+        """Give up what is under way; who waits for an answer, and who asks later, gets an error."""
+        self._endpoints.close()
         self._connections.close()
 
     def ask(self, request: Request) -> Answer:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, str], list[HTTPConnection]] = defaultdict(list)  # by scheme and address
+        self._busy: set[HTTPConnection] = set()
         self._lock = threading.Lock()
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
@@ -73,6 +75,8 @@ class Connections:
         route = _route(url)
         ends = time.monotonic() + timeout_s
         connection = self._connection(route, min(timeout_s, CONNECT_TIMEOUT_S))
+        with self._lock:
+            self._busy.add(connection)
         try:
             reply, stays_open = _exchange(connection, route.target, body, {**headers, **route.headers}, ends)
         except TimeoutError as error:
@@ -84,6 +88,9 @@ class Connections:
         except BaseException:
             connection.close()
             raise
+        finally:
+            with self._lock:
+                self._busy.discard(connection)
         if stays_open:
             with self._lock:
                 self._idle[route.key].append(connection)
@@ -92,8 +99,12 @@ class Connections:
         return reply
 
     def close(self) -> None:
-        """Close the connections that no request uses."""
+        """Close the connections; a request that uses one gets an error."""
         with self._lock:
+            for connection in self._busy:
+                if connection.sock is not None:
+                    with suppress(OSError):  # the other side has ended it
+                        connection.sock.shutdown(socket.SHUT_RDWR)
             idle = [connection for connections in self._idle.values() for connection in connections]
             self._idle.clear()
         for connection in idle:

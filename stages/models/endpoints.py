@@ -126,6 +126,13 @@ class Endpoints:
         self._down_since: float | None = None
         self._wanted_at = 0.0  # when somebody last asked or waited for a server
         self._problem = ""
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Have all who wait for a server, and who ask for one later, get an error."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
     @property
     def most_at_once(self) -> int:
@@ -137,10 +144,12 @@ class Endpoints:
         ``avoided``. Ends by ``answered``, ``declined``, ``failed``, ``is_busy`` or ``given_up``.
 
         Raises:
-            MachineError: no server has answered for ``max_outage_s``.
+            MachineError: no server has answered for ``max_outage_s``, or these are closed.
         """
         with self._changed:
             while True:
+                if self._is_closed:
+                    raise MachineError("the engine has been closed")
                 now = time.monotonic()
                 # the time that nobody wants a server, between two batches, is no part of an outage
                 if now - self._wanted_at > 2 * LONGEST_PAUSE_S and not any(e.under_way for e in self._endpoints):

@@ -62,3 +62,6 @@ class Engine(Protocol):
             RequestFailedError: there is none to be had for this request.
             MachineError: there is none to be had for any.
         """
+
+    def close(self) -> None:
+        """Give up what is under way; who waits for an answer, and who asks later, gets an error."""

@@ -68,7 +68,8 @@ class Hedged:
         return answer
 
     def close(self) -> None:
-        """End the threads: idle ones at once, others with the request that they make. The engine stays open."""
+        """Close the engine and end the threads."""
+        self._engine.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _patience_s(self, age_s: float) -> float:

@@ -120,7 +120,11 @@ class LeasedEngine:
         with self._changed:
             self._end(MachineError("the engine has been closed"))
             self._is_closed = True
-            names = [(lease.process, lease.name) for lease in self._leases if lease.is_up and lease.error is None]
+            names = [
+                (lease.process, lease.name)
+                for lease in self._leases
+                if lease.record and lease.is_up and lease.error is None
+            ]
         for process, name in names:
             try:
                 process.call("leave", name)

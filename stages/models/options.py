@@ -107,7 +107,12 @@ class ModelOptions(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """Whether there is a model counts, not where it runs."""
-        return super().identity() | {"is_on": self.is_on}
+        return super().identity() | {"is_on": self.is_on} | self.changes_of_model()
+
+    def changes_of_model(self) -> dict[str, Any]:
+        """What of ``vllm`` makes another model of it, if anything."""
+        arguments = dict(self.vllm.arguments) if self.engine == "vllm" else {}
+        return {"vllm_arguments": arguments} if arguments else {}
 
     @model_validator(mode="after")
     def _the_model_is_settled(self) -> Self:
@@ -115,6 +120,10 @@ class ModelOptions(StageConfig):
             raise ValueError("a model to ask needs the option 'model': its name")
         if self.endpoints and self.engine == "vllm":
             raise ValueError("either 'endpoints' or 'engine: vllm': a server that runs needs no second one")
+        if self.engine == "vllm" and (unknown := sorted(self.extra_body.keys() - {"chat_template_kwargs"})):
+            raise ValueError(
+                f"with 'engine: vllm' extra_body may hold chat_template_kwargs only, not {', '.join(unknown)}"
+            )
         return self
 
 

@@ -29,6 +29,7 @@ from pipeline.stage import (
 )
 from stages.intake.files import SOURCE_NAME
 from stages.models.answer_log import AnswerLog
+from stages.models.engine import Engine
 from stages.models.options import ModelOptions, engine_of, service_of, threads_of
 from stages.rephrase.choice import Choice, Chooser
 from stages.rephrase.gates import GATES
@@ -106,7 +107,7 @@ class WriteConfig(PlanConfig, ModelOptions):
 
     def identity(self) -> dict[str, Any]:
         """Of the file of styles, those that are used count."""
-        values = super().identity() | {"is_on": self.is_on}
+        values = super().identity()
         if self.is_on:
             values["styles"] = {style.name: style.fingerprint for style in chosen_styles(self.style, self.styles)}
         return values
@@ -154,11 +155,20 @@ class RephraseWrite(Map[WriteConfig]):
         self._chooser = Chooser(c, styles, read_shares(context.side["plan"]), context.seed)
         self._log = AnswerLog(context.answers)
         self._threads = threads_of(c, context)
-        model = {"model": c.model, "revision": c.revision, "extra_body": c.extra_body}
+        self._context = context
+        sampled = {"temperature": c.temperature, "top_p": c.top_p}
+        variant = orjson.dumps(self._model() | sampled, option=orjson.OPT_SORT_KEYS)
+        self._variant = sha256(variant).hexdigest()[:6]
+
+    def _model(self) -> dict[str, Any]:
+        """What besides a request decides about its answer."""
+        c = self.config
+        return {"model": c.model, "revision": c.revision, "extra_body": c.extra_body} | c.changes_of_model()
+
+    def _writer(self, engine: Engine) -> Writer:
+        c = self.config
         sampling = Sampling(c.temperature, c.top_p)
-        self._writer = Writer(
-            engine_of(c, context), self._log, self._counter, model, sampling, c.context_tokens, context.seed
-        )
+        return Writer(engine, self._log, self._counter, self._model(), sampling, c.context_tokens, self._context.seed)
 
     def process(self, batch: pa.Table) -> Outcome:
         return next(self.stream(iter([batch])))
@@ -168,22 +178,24 @@ class RephraseWrite(Map[WriteConfig]):
         if not self.config.is_on:
             yield from (_all_left_alone(batch, "rephrasing_off") for batch in batches)
             return
-        with ThreadPoolExecutor(self._threads) as pool:
-            begun: deque[_Batch] = deque()
-            try:
-                for batch in batches:
-                    begun.append(self._begun(batch, pool))
-                    if len(begun) == BATCHES_AHEAD:
-                        yield self._outcome(begun.popleft())
-                while begun:
+        engine = engine_of(self.config, self._context)
+        writer = self._writer(engine)
+        pool = ThreadPoolExecutor(self._threads)
+        begun: deque[_Batch] = deque()
+        try:
+            for batch in batches:
+                begun.append(self._begun(batch, writer, pool))
+                if len(begun) == BATCHES_AHEAD:
                     yield self._outcome(begun.popleft())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            finally:
-                self._log.close()
+            while begun:
+                yield self._outcome(begun.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            engine.close()  # else an error would wait for all requests under way, and a process keep its leases
+            pool.shutdown()
+            self._log.close()
 
-    def _begun(self, batch: pa.Table, pool: ThreadPoolExecutor) -> _Batch:
+    def _begun(self, batch: pa.Table, writer: Writer, pool: ThreadPoolExecutor) -> _Batch:
         choices = self._chooser.choices(batch, self._counter.count)
         tasks = []
         for row, choice in enumerate(choices):
@@ -192,10 +204,8 @@ class RephraseWrite(Map[WriteConfig]):
             parent = {name: batch[name][row].as_py() for name in batch.column_names if _is_inherited(name)}
             shard = _shard_of(parent)
             for style in choice.styles:
-                passages = self._writer.passages(parent["id"], parent["text"], parent["language"], style)
-                written = [
-                    pool.submit(self._writer.write, passage, style, parent["language"], shard) for passage in passages
-                ]
+                passages = writer.passages(parent["id"], parent["text"], parent["language"], style)
+                written = [pool.submit(writer.write, passage, style, parent["language"], shard) for passage in passages]
                 tasks.append(_Task(parent, style, passages, written))
         return _Batch(batch, choices, tasks)
 
@@ -234,7 +244,7 @@ class RephraseWrite(Map[WriteConfig]):
         sampling = {"temperature": c.temperature, "top_p": c.top_p, "seeds": [w.seed for w in written]}
         return {
             **parent,
-            "id": f"{parent['id']}~{style.name}",
+            "id": f"{parent['id']}~{style.name}.{self._variant}",
             "text": failed_text if result.failure else result.text,
             "source": c.source_of(style.name, parent["source"]),
             "parent": parent["id"],

@@ -60,6 +60,7 @@ class Reading:
     markdown: str = ""  # of an accepted answer; may be empty
     evidence: str = ""
     tries: int = 0
+    is_answered: bool = True  # the model's doing, not the server's
 
     @property
     def is_accepted(self) -> bool:
@@ -105,7 +106,9 @@ class PageReader:
                 rejected = error
                 is_halved = is_halved or error.ending == "not_finished"
             except RequestFailedError as error:
-                return Reading("refused" if error.reason == "refused" else "unavailable", "", error.evidence, tries)
+                return Reading(
+                    "refused" if error.reason == "refused" else "unavailable", "", error.evidence, tries, False
+                )
             except UndrawnPageError as error:
                 return Reading("undrawn", "", str(error), tries)
             else:

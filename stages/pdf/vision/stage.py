@@ -149,10 +149,6 @@ class PdfVision(Map[PdfVisionConfig]):
 
     def setup(self, context: Context) -> None:
         self._answers = context.answers
-        if self.config.is_on:
-            self._engine = _engine(self.config)
-            limits = Limits(**{name: getattr(self.config, name) for name in _LIMITS})
-            self._reader = PageReader(self._engine, PROFILES[self.config.profile], self.pictures(), limits)
 
     def pictures(self) -> PagePictures:
         """Where the pictures come from."""
@@ -171,26 +167,31 @@ class PdfVision(Map[PdfVisionConfig]):
         if not self.config.is_on:
             yield from (Outcome(_updated(batch, [], [], [])) for batch in batches)
             return
-        most_ahead = 2 * self._engine.most_at_once  # pages, so that all of its places are taken
+        engine = _engine(self.config)
+        limits = Limits(**{name: getattr(self.config, name) for name in _LIMITS})
+        reader = PageReader(engine, PROFILES[self.config.profile], self.pictures(), limits)
+        most_ahead = 2 * engine.most_at_once  # pages, so that all of its places are taken
         begun: deque[_Begun] = deque()
-        with AnswerLog(self._answers, OPEN_SHARDS) as log, ThreadPoolExecutor(self._engine.most_at_once) as pool:
+        pool = ThreadPoolExecutor(engine.most_at_once)
+        with AnswerLog(self._answers, OPEN_SHARDS) as log:
             try:
                 for batch in batches:
-                    begun.append(self._begin(batch, log, pool))
+                    begun.append(self._begin(batch, reader, log, pool))
                     while begun and (begun[0].is_done() or sum(len(b.tasks) for b in begun) > most_ahead):
                         yield begun.popleft().outcome()
                 while begun:
                     yield begun.popleft().outcome()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                engine.close()  # else an error would wait for all requests under way
+                pool.shutdown()
 
-    def _begin(self, batch: pa.Table, log: AnswerLog, pool: ThreadPoolExecutor) -> _Begun:
+    def _begin(self, batch: pa.Table, reader: PageReader, log: AnswerLog, pool: ThreadPoolExecutor) -> _Begun:
         lanes, hard = batch.column("pdf.lane").to_pylist(), batch.column("pdf.hard").to_pylist()
         asked = [i for i in range(batch.num_rows) if self._is_asked(lanes[i], hard[i])]
         rows = batch.take(pa.array(asked, pa.int64())).to_pylist()
         pages = [Page.from_json(orjson.loads(row["pdf.layout"])) for row in rows]
-        tasks = [pool.submit(self._reading, row, page, log) for row, page in zip(rows, pages, strict=True)]
+        tasks = [pool.submit(self._reading, row, page, reader, log) for row, page in zip(rows, pages, strict=True)]
         return _Begun(batch, asked, pages, tasks)
 
     def _is_asked(self, lane: str, hard: str | None) -> bool:
@@ -200,12 +201,13 @@ class PdfVision(Map[PdfVisionConfig]):
             bool(hard) or lane == "unread" or self.config.pages == "all" or (self.config.pages, lane) == ("ocr", "ocr")
         )
 
-    def _reading(self, row: dict[str, Any], page: Page, log: AnswerLog) -> Reading:
+    def _reading(self, row: dict[str, Any], page: Page, reader: PageReader, log: AnswerLog) -> Reading:
         shard, key = _document(row), self._key(row)
         if kept := log.get(shard, key):
             return Reading(**kept)
-        reading = self._reader.read(row, witness_of(page, row["text"]))
-        log.add(shard, key, asdict(reading))
+        reading = reader.read(row, witness_of(page, row["text"]))
+        if reading.is_answered:  # else the server may be to blame, and be repaired
+            log.add(shard, key, asdict(reading))
         return reading
 
     def _key(self, row: Mapping[str, Any]) -> str:

@@ -176,3 +176,11 @@ def _die_while_writing(folder: Path, log: AnswerLog, shard: str, written: int) -
     ((path, size),) = [(p, p.stat().st_size) for p in files(folder) if p.stat().st_size != before.get(p, 0)]
     log.close()  # as its end does
     os.truncate(path, min(before.get(path, 0) + written, size - 1))
+
+
+def test_a_shard_that_is_opened_again_goes_on_in_its_file(tmp_path: Path) -> None:
+    with AnswerLog(tmp_path, most_open_shards=1) as log:
+        for i in range(20):
+            log.add(f"{i % 2}", f"{i}", {"text": "a"})
+    assert len(list(tmp_path.rglob("*.jsonl"))) == 2
+    assert all(AnswerLog(tmp_path).get(f"{i % 2}", f"{i}") for i in range(20))

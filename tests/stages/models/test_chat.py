@@ -328,3 +328,10 @@ def test_it_may_say_so_by_a_date() -> None:
 
 def test_each_server_may_have_as_many_requests(engine_of: EngineOf) -> None:
     assert engine_of("http://a/v1", "http://b/v1", most_at_once=5).most_at_once == 10
+
+
+def test_a_key_with_a_line_break_is_refused_and_never_shown(engine_of, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "secret-1\nsecret-2")
+    with pytest.raises(MachineError, match="TEST_KEY") as error:
+        engine_of("http://127.0.0.1:9/v1", api_key_variable="TEST_KEY")
+    assert "secret" not in str(error.value)

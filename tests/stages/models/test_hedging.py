@@ -15,7 +15,7 @@ from stages.models.hedging import Hedged
 from tests.chat_server import HANG, completion
 from tests.stages.models.conftest import Serve
 
-HUNG_S = 1.0
+HUNG_S = 2.0
 
 
 class Model:
@@ -33,6 +33,9 @@ class Model:
             before = self.asked[request.prompt]
             self.asked[request.prompt] += 1
         return Answer(self._answer(request.prompt, before), "stop")
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +65,7 @@ def test_a_late_request_is_made_again_and_the_first_answer_is_taken() -> None:
 
 def test_the_first_answer_may_be_that_of_the_first_request() -> None:
     def answer(prompt: str, before: int) -> str:
-        time.sleep({("late", 0): 0.1, ("late", 1): HUNG_S}.get((prompt, before), 0.002))
+        time.sleep({("late", 0): 0.5, ("late", 1): HUNG_S}.get((prompt, before), 0.002))
         return f"answer {before}"
 
     hedged = Hedged(Model(answer))
@@ -97,7 +100,7 @@ def test_at_most_one_request_in_a_hundred_is_made_twice() -> None:
 def test_a_failure_of_one_waits_for_the_other(which: int) -> None:
     def answer(prompt: str, before: int) -> str:
         if prompt == "late":
-            time.sleep([0.05, 0.1][before] if which == 0 else [0.15, 0.01][before])
+            time.sleep([0.5, 1.0][before] if which == 0 else [1.0, 0.01][before])
             if before == which:
                 raise RequestFailedError("refused", "too long")
         return f"answer {before}"
@@ -110,7 +113,7 @@ def test_a_failure_of_one_waits_for_the_other(which: int) -> None:
 def test_a_failure_of_both_is_that_of_the_first_to_fail() -> None:
     def answer(prompt: str, before: int) -> str:
         if prompt == "late":
-            time.sleep([0.1, 0.01][before])
+            time.sleep([1.0, 0.01][before])
             raise RequestFailedError("refused", f"failure {before}")
         return "text"
 

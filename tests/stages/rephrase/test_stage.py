@@ -1,6 +1,8 @@
 """Rephrasing in a run: which documents are asked about, which answers count, and what the ledger says of each."""
 
 import json
+import re
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +52,8 @@ def test_a_new_document_tells_where_it_comes_from(tmp_path: Path, serve: Serve) 
     (parent,) = rows_of(found["docs"])
     style = read_styles(STYLES_FILE)["encyclopaedic"]
     assert child["text"] == REWRITTEN["mill"]
-    assert (child["id"], child["parent"]) == (f"{parent['id']}~encyclopaedic", parent["id"])
+    assert re.fullmatch(rf"{re.escape(parent['id'])}~encyclopaedic\.[0-9a-f]{{6}}", child["id"])
+    assert child["parent"] == parent["id"]
     assert (child["source"], child["rephrase.parent_source"]) == ("rephrased", "docs")
     assert (child["rephrase.style"], child["rephrase.style_fingerprint"]) == ("encyclopaedic", style.fingerprint)
     assert (child["rephrase.model"], child["rephrase.model_licence"]) == ("small@r1", "Apache-2.0")
@@ -296,3 +299,42 @@ def test_options_that_do_not_fit_are_told_before_anything_runs(options: dict[str
 def test_a_score_that_no_stage_measures_is_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"needs the column quality\.score"):
         rephrased(tmp_path, [MILL], "http://127.0.0.1:9/v1", scores={"quality.score": {"max": 0.4}})
+
+
+def test_two_models_make_documents_of_different_ids(tmp_path: Path, serve: Serve) -> None:
+    write_lines(tmp_path / "docs.jsonl", [MILL])
+    new = {"stage": "rephrase", "from": "docs", "endpoints": serve(sound_model).url, "max_synthetic_share": 0.9}
+    docs = {"stage": "json_lines", "files": "docs.jsonl"}
+    found = run_here(tmp_path, {"docs": docs, "a": {**new, "model": "m"}, "b": {**new, "model": "n"}})
+    assert rows_of(found["a"])[0]["id"] != rows_of(found["b"])[0]["id"]
+
+
+def test_an_error_does_not_wait_for_requests_under_way(tmp_path: Path, serve: Serve) -> None:
+    is_told = threading.Event()
+
+    def reply(request: Asked, before: int) -> Reply:
+        if request.passage.endswith("Document 0."):
+            while server.at_once < 4:
+                is_told.wait(0.01)
+            return Reply(401, b"no")
+        is_told.wait(60)
+        return completion(request.passage or "yes")
+
+    server = serve(reply)
+    with pytest.raises(MachineError, match="401"):
+        rephrased(tmp_path, [f"{MILL} Document {i}." for i in range(6)], server.url, concurrency=8)
+    assert server.at_once >= 3, "the others are under way still"
+    is_told.set()
+
+
+def test_sampling_options_that_vllm_would_not_get_are_refused() -> None:
+    with pytest.raises(ValueError, match="not top_k"):
+        WriteConfig(engine="vllm", model="m", extra_body={"top_k": 5})
+
+
+def test_what_makes_another_model_of_it_is_part_of_the_identity_of_vllm() -> None:
+    def identity(**vllm: Any) -> Any:
+        return WriteConfig(engine="vllm", model="m", vllm=vllm).identity()
+
+    assert identity() != identity(arguments={"quantization": "fp8"})
+    assert identity() == identity(processes=2, memory=0.5)
