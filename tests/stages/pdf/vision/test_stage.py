@@ -315,6 +315,16 @@ def test_a_second_run_asks_for_nothing_that_is_done(serve: Serve, tmp_path: Path
     assert first.noted == second.noted == {"papers": {"vision_accepted": 9}}
 
 
+def test_a_page_that_the_server_refused_is_asked_about_again_by_a_second_run(serve: Serve, tmp_path: Path) -> None:
+    def reply(request: Request, before: int) -> Reply:
+        return Reply(400, b"too long") if request.page == 3 and before == 0 else says("text")
+
+    server = serve(reply)
+    batch = table(*(row(n, "as it was") for n in range(5)))
+    assert seen(stage(server.url, answers=tmp_path).process(batch))[3]["pdf.vision"] == "refused"
+    assert seen(stage(server.url, answers=tmp_path).process(batch))[3]["pdf.vision"] == "accepted"
+
+
 @pytest.mark.parametrize("change", [{"model": "other"}, {"max_tokens": 99}, {"profile": "deepseek_ocr"}])
 def test_another_way_of_asking_asks_anew(serve: Serve, tmp_path: Path, change: dict) -> None:
     server = serve(lambda request, before: says("text"))
