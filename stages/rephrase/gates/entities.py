@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 import regex
 
@@ -23,7 +24,7 @@ NOUNS_ARE_CAPITALISED = frozenset(("de", "lb"))
 FEWEST_SHARED_LETTERS = 4  # at the beginning of two forms of a name: "Italy", "Italian"
 MOST_OTHER_LETTERS = 3  # behind them, in the longer form
 FEWEST_LETTERS_OF_A_SLIP = 5  # longer names may differ by a letter: "Goggle"
-SHORTEST_ACRONYM = 2
+FEWEST_PART_LETTERS = 6  # of either part of a compound
 HEADING_WORDS = 12
 WEAK = 0.5  # an acronym, or a word where any would be capitalised
 WEAKEST = 0.25  # a word that is also in the dictionary
@@ -37,6 +38,8 @@ _TOKEN = regex.compile(
 _ASCII_TOKEN = re.compile(_TOKEN_OF.format(upper="A-Z", lower="a-z", cased="A-Za-z", other=""), re.VERBOSE)
 _CASED_RUN = regex.compile(r"[\p{Lu}\p{Ll}\p{M}]+")
 _BREAKS = frozenset('.!?:;\u2022|#"\u201c\u201d([')
+_TITLE_RUN = regex.compile(r"\b\p{Lu}[\p{L}\p{M}]*(?:[ -](?:[\p{Ll}\p{M}]{2,3} ){0,2}\p{Lu}[\p{L}\p{M}]*)+")
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
 _LINE = regex.compile(r"[^\n]+")
 _LINE_END = regex.compile(r"[.!?,;]\W*$")
 
@@ -85,7 +88,7 @@ def _name(run: Sequence[re.Match[str]], is_weak: bool, language: str | None) -> 
     weight = 1.0
     if len(run) == 1 and (is_weak or words[0].isupper() or language in NOUNS_ARE_CAPITALISED):
         weight = WEAK
-    elif len(run) == 1 and _is_known(words[0], language):
+    elif len(run) == 1 and _is_known(words[0], language) and not _is_proper(words[0], language):
         weight = WEAKEST
     return Name(words, (run[0].start(), run[-1].end()), weight)
 
@@ -120,6 +123,17 @@ def _is_known(word: str, language: str | None) -> bool:
 
 
 @lru_cache(1 << 16)
+def _is_proper(word: str, language: str | None) -> bool:
+    """Whether a dictionary of the language has the word with a capital letter only: "Oregon", but not "Parliament"."""
+    import simplemma
+
+    try:
+        return simplemma.lemmatize(word.lower(), lang=language or "en")[:1].isupper()
+    except ValueError:
+        return False
+
+
+@lru_cache(1 << 16)
 def _is_inflected(word: str, language: str | None) -> bool:
     """Whether a capitalised word is a form of a common word, as in a title: "Uses", "Updated"."""
     import simplemma
@@ -142,20 +156,33 @@ def _known(text: str) -> frozenset[str]:
     return known if text.isascii() else known.union(map(folded, _CASED_RUN.findall(text)))
 
 
-def unsupported_words(name: Name, source: str) -> list[str]:
-    """The words of a name that do not stand in the source, in any form of theirs."""
-    if len(name.words) >= SHORTEST_ACRONYM and _is_spelt_out(name, source):
-        return []
-    return [word for word in name.words if not _is_word_supported(word, source)]
+def unsupported_words(name: Name, source: str, spelt_out: frozenset[str] = frozenset()) -> list[str]:
+    """The words of a name that do not stand in the source, in any form of theirs, nor are those of ``spelt_out``."""
+    return [word for word in name.words if folded(word) not in spelt_out and not _is_word_supported(word, source)]
 
 
-def _is_spelt_out(name: Name, source: str) -> bool:
-    return "".join(word[0] for word in name.words).upper() in _acronyms(source)
+@lru_cache(REMEMBERED_TEXTS)
+def _spelt_out(text: str, source: str) -> frozenset[str]:
+    """The words of a text that spell out an acronym of its source: "Member of Parliament" for "MP"."""
+    acronyms = _acronyms(source)
+    found: set[str] = set()
+    for run in _TITLE_RUN.finditer(text) if acronyms else ():
+        capitalised = [word for word in _WORD.findall(run.group()) if word[0].isupper()]
+        for start, end in combinations(range(len(capitalised) + 1), 2):
+            if "".join(word[0] for word in capitalised[start:end]).upper() in acronyms:
+                found.update(map(folded, capitalised[start:end]))
+    return frozenset(found)
 
 
 @lru_cache(REMEMBERED_TEXTS)
 def _acronyms(text: str) -> frozenset[str]:
     return frozenset(regex.findall(r"\b\p{Lu}{2,}\b", text))
+
+
+@lru_cache(REMEMBERED_TEXTS)
+def _abbreviations(text: str) -> frozenset[str]:
+    """What may stand for longer words: "Calif." and "CA", folded."""
+    return frozenset(map(folded, regex.findall(r"\b\p{Lu}\p{Ll}{1,5}(?=\.)|\b\p{Lu}{2}\b", text)))
 
 
 def _is_word_supported(word: str, source: str) -> bool:
@@ -167,7 +194,20 @@ def _is_word_supported(word: str, source: str) -> bool:
         return True
     if set(word) <= set("IVXLC") or form in MONTH_NUMBERS:
         return True
-    return any(_are_forms(form, other) or _is_slip(form, other) for other in known)
+    if any(form.startswith(short) and len(form) > len(short) + 1 for short in _abbreviations(source)):
+        return True
+    return any(_are_forms(form, other) or _is_slip(form, other) for other in known) or _is_compound(form, source)
+
+
+@lru_cache(1 << 12)
+def _is_compound(form: str, source: str) -> bool:
+    """Whether a word joins the beginning and the end of words of the source: "Forschungszulage" for "Forschungs- und
+    Lehrzulage"."""
+    known = [word for word in _known(source) if len(word) >= FEWEST_PART_LETTERS]
+    return any(
+        any(w.startswith(form[:i]) for w in known) and any(w.endswith(form[i:]) for w in known)
+        for i in range(FEWEST_PART_LETTERS, len(form) - FEWEST_PART_LETTERS + 1)
+    )
 
 
 def _are_forms(a: str, b: str) -> bool:
@@ -195,7 +235,9 @@ def _shared(a: str, b: str) -> int:
 
 def _judged(source: str, answer: ParsedAnswer, context: GateContext) -> list[tuple[Name, list[str]]]:
     """Each name of the answer, with those of its words that do not stand in the source."""
-    return [(name, unsupported_words(name, source)) for name in names(told(answer, context), context.language)]
+    text = told(answer, context)
+    spelt_out = _spelt_out(text, source)
+    return [(name, unsupported_words(name, source, spelt_out)) for name in names(text, context.language)]
 
 
 def entity_precision(source: str, answer: ParsedAnswer, context: GateContext) -> float:

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import regex
 
 from stages.rephrase.answers import ParsedAnswer
 from stages.rephrase.gates.context import GateContext
 from stages.rephrase.gates.number_words import MONTH_NUMBERS, SCALES, VALUES
-from stages.rephrase.gates.places import is_place_of_another, is_told_by
-from stages.rephrase.gates.words import REMEMBERED_TEXTS, folded, stop_words, told
+from stages.rephrase.gates.places import is_place_of_another, is_told_by, place_of
+from stages.rephrase.gates.words import REMEMBERED_TEXTS, folded, stems, stop_words, told
 
 Value = int | float
 
@@ -33,7 +33,9 @@ _REFERENCE = regex.compile(r"\[(\d{1,3})\]")
 _ROMAN = regex.compile(r"\b[IVX]{1,6}\b")
 _ROMAN_DIGITS = {"I": 1, "V": 5, "X": 10}
 _LARGEST_UNCHECKED_WORD = 10  # "two kinds": what an answer counts up itself; it would write larger numbers as digits
+_LEAST_COMPARED_WORD = 3  # "one", "first", "two" stand in any text
 _ROUND = (12, 20, 100, 1000, 1_000_000, 1_000_000_000)  # in words: "dozens", "hundreds of"
+_AND_A_HALF = regex.compile(r"and a half|und ein halb|et demie?|y medi[ao]")
 _REACH_OF_PM = 8  # characters behind an hour: ":30 p.m."
 _SIGNIFICANT_DIGITS = 2  # that a rounded number must keep
 
@@ -47,6 +49,7 @@ class Number:
     place: int  # of its first token
     span: tuple[int, int]  # characters
     in_words: bool = False
+    end: int = 0  # place behind its last token
 
     @property
     def scaled(self) -> frozenset[Value]:
@@ -75,13 +78,16 @@ def numbers(text: str) -> Numbers:
     while place < len(tokens):
         if matches[place].lastgroup == "number":
             scale = SCALES.get(tokens[place + 1], 1.0) if place + 1 < len(tokens) else 1.0
-            found += [Number(readings, scale, place, matches[place].span()) for readings in _readings(tokens[place])]
+            found += [
+                Number(readings, scale, place, matches[place].span(), end=place + 1)
+                for readings in _readings(tokens[place])
+            ]
             place += 1
         elif tokens[place] in VALUES:
             end = _end_of_words(tokens, place)
             value = _counted(tokens[place:end])
             span = matches[place].start(), matches[end - 1].end()
-            found.append(Number(frozenset({_value(value)}), 1.0, place, span, in_words=True))
+            found.append(Number(frozenset({_value(value)}), 1.0, place, span, in_words=True, end=end))
             place = end
         else:
             place += 1
@@ -166,6 +172,7 @@ def known_values(text: str) -> tuple[frozenset[Value], frozenset[Value]]:
     known.update(map(_roman, _ROMAN.findall(text)))
     known.update(_rounded(value) for value in tuple(known) if isinstance(value, float))
     known.update(_ends_of_ranges(content))
+    known.update(_halves(content))
     known.update(_hours(content, text))
     return frozenset(known), frozenset(bare)
 
@@ -180,7 +187,7 @@ def _rounded(value: float) -> Value:
 
 
 def _ends_of_ranges(content: Numbers) -> set[Value]:
-    """1995 for "1990-95", and 90 for "1990s"."""
+    """1995 for "1990-95", 90 for "1990s", and 1990 for "the nineties"."""
     ends: set[Value] = set()
     for number, after in pairwise(content.found):
         year, end = min(number.readings), min(after.readings)
@@ -189,7 +196,25 @@ def _ends_of_ranges(content: Numbers) -> set[Value]:
     for number in content.found:
         if content.tokens[number.place + 1 : number.place + 2] == ("s",) and not number.in_words:
             ends |= {year % 100 for year in number.readings}
+        if _is_decade(content, number):
+            ends |= {1900 + year for year in number.readings if 20 <= year < 100}
     return ends
+
+
+def _is_decade(content: Numbers, number: Number) -> bool:
+    before, word = content.tokens[max(0, number.place - 1) : number.place], content.tokens[number.place]
+    behind = content.tokens[number.end : number.end + 1]
+    return behind in (("s",), ("er",)) or before == ("annees",) or (number.in_words and word.endswith(("ties", "iger")))
+
+
+def _halves(content: Numbers) -> set[Value]:
+    """2.5 for "two and a half"."""
+    return {
+        _value(value + 0.5)
+        for number in content.found
+        for value in number.scaled
+        if _AND_A_HALF.match(" ".join(content.tokens[number.end : number.end + 3]))
+    }
 
 
 def _hours(content: Numbers, text: str) -> set[Value]:
@@ -296,11 +321,12 @@ def changed_numbers(source: str, answer: ParsedAnswer, context: GateContext) -> 
     numbers that came with a statement of their own: see ``unsupported_numbers``.
     """
     text = told(answer, context)
-    found = checked_numbers(text, source)
-    if not found:
+    found, content = checked_numbers(text, source), numbers(text)
+    if not content.found:
         return 0.0
-    content, between = numbers(text), _between(source, context.language)
-    missing = [number.span for number in _missing(source, text)]
+    between = _between(source, context.language)
+    lost = _missing(source, text)
+    missing = [number.span for number in lost]
     literal = {value for number in numbers(source).found for value in number.readings}
     changed = 0
     for number in found:
@@ -309,12 +335,38 @@ def changed_numbers(source: str, answer: ParsedAnswer, context: GateContext) -> 
                 text[: number.span[0]][-1:].isalpha()  # part of a name: "F3"
                 or is_place_of_another(text, number.span, source, missing, context.language)
                 or is_told_by(text, number.span, source, context.language)
+                or any(_are_slips(number, other) for other in lost)
             )
         elif number.readings & literal:
             keys = _neighbours(content, number, context.language)
             expected = [between[k] for k in keys if k in between and _says_enough(k, context.language)]
             changed += bool(expected) and not any(number.scaled & values for values in expected)
+    counted = {_counted_thing(source, other, context.language) for other in lost} - {""}
+    changed += sum(
+        not is_supported(number, source) and _counted_thing(text, number, context.language) in counted
+        for number in content.found
+        if _is_own_count(number) and max(number.readings) >= _LEAST_COMPARED_WORD
+    )
     return float(changed)
+
+
+def _counted_thing(text: str, number: Number, language: str | None) -> str:
+    """The stem of the word behind a number; "" if it is too short for one."""
+    return next(stems([place_of(text, number.span, language).behind]), "")
+
+
+def _are_slips(a: Number, b: Number) -> bool:
+    """Whether two numbers of two digits or more differ by one digit, or by the order of two. Years do so by chance."""
+    for x, y in product(map(str, a.readings), map(str, b.readings)):
+        others = [i for i, (c, d) in enumerate(zip(x, y, strict=False)) if c != d]
+        is_year = len(x) == 4 and x[:2] in ("18", "19", "20")
+        if (
+            not is_year
+            and len(x) == len(y) >= 2
+            and (len(others) == 1 or (len(others) == 2 and sorted(x) == sorted(y)))
+        ):
+            return True
+    return False
 
 
 def _says_enough(around: _Neighbours, language: str | None) -> bool:
@@ -325,9 +377,9 @@ def _says_enough(around: _Neighbours, language: str | None) -> bool:
 
 
 def _missing(source: str, text: str) -> list[Number]:
-    """The numbers of the source, in digits, of whose values the text has fewer."""
-    left = Counter(value for number in numbers(text).found if not number.in_words for value in number.readings)
-    found = [number for number in numbers(source).found if not number.in_words]
+    """The numbers of the source, small ones in words apart, of whose values the text has fewer."""
+    left = Counter(value for number in numbers(text).found for value in number.readings)
+    found = [n for n in numbers(source).found if not n.in_words or max(n.readings) >= _LEAST_COMPARED_WORD]
     missing: set[Value] = set()
     for number in found:
         if not any(left[value] > 0 for value in number.readings):

@@ -16,10 +16,12 @@ from stages.rephrase.gates.phrases import pattern
 from stages.rephrase.gates.words import UNSPACED, all_stems, content_stems, folded, words
 
 MIN_QUESTION_SUPPORT = 0.5
-"""Share of a question's content words that stand in the source: questions bring words of their own ("explain",
-"advantage")."""
+"""Share of the content words of a question and its answer that stand in the source: questions bring words of their
+own ("explain", "advantage")."""
 MIN_QUESTION_SUPPORT_BY_SIGNS = 0.3
 """The same in scripts without spaces, where the words of asking make pairs of signs with those around them."""
+MIN_SHARE_ASKED = 0.3
+"""The same of the question alone: of three content words, one ("What does the hotline cost?")."""
 MIN_ANSWER_SUPPORT = 0.6
 """Share of an answer's content words that stand in the source or in its question."""
 SAME_QUESTION = 0.8  # share of all different words of two questions that both have
@@ -71,7 +73,9 @@ def _is_supported(source: str, pair: QuestionAnswer, context: GateContext) -> bo
         return False
     known = all_stems(source)
     least = MIN_QUESTION_SUPPORT_BY_SIGNS if _UNSPACED.search(asked) else MIN_QUESTION_SUPPORT
-    if _supported_share(asked, known, context) < least:
+    if _supported_share(f"{asked}\n{told}", known, context) < least:
+        return False
+    if _supported_share(asked, known, context) < MIN_SHARE_ASKED:
         return False
     claimed = told[_verdict_end(told) :]
     if _supported_share(claimed, known | all_stems(asked), context) < MIN_ANSWER_SUPPORT:

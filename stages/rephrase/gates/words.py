@@ -26,6 +26,7 @@ UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\
 _RUN = regex.compile(rf"[{UNSPACED}\u30fc]+|[[\p{{L}}\p{{M}}]--[{UNSPACED}\u30fc]]+", regex.V1)
 _ASCII_RUN = re.compile(r"[a-z]+")  # as _RUN finds them, faster
 _UNSPACED_RUN = regex.compile(rf"[{UNSPACED}\u30fc]+", regex.V1)
+_LIGATURES = str.maketrans({"œ": "oe", "æ": "ae"})  # no compatibility forms, but written either way
 _MARKS = regex.compile(r"\p{Mn}+")
 
 STOP_LISTS = {
@@ -50,7 +51,9 @@ def folded(text: str) -> str:
     """The text in lower case, without accents and compatibility forms."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold())))
+    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))).translate(
+        _LIGATURES
+    )
 
 
 @cache

@@ -76,3 +76,21 @@ def test_precision_and_recall_are_shares_of_names() -> None:
 def test_any_text_supports_itself(text: str) -> None:
     assert score(unsupported_entities, text, text) == 0
     assert score(entity_recall, text, text) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "language"),
+    [
+        ("He was an MP from 1997.", "He was a Member of Parliament from 1997.", "en"),
+        ("The firm moved to San Jose, Calif. in May.", "In May the firm moved to San Jose in California.", "en"),
+        ("Es gab Forschungs- und Lehrzulagen.", "Es gab Forschungszulagen.", "de"),
+        ("Le Sacré-Cœur domine Paris.", "Paris est dominé par le Sacré-Coeur.", "fr"),
+    ],
+)
+def test_a_name_spelt_another_way_is_the_same_name(source: str, answer: str, language: str) -> None:
+    assert score(unsupported_entities, source, answer, language) == 0
+
+
+def test_a_place_that_a_dictionary_knows_is_a_name_all_the_same() -> None:
+    source = "The dam was finished in spring and holds back the river for the farms of the valley."
+    assert score(unsupported_entities, source, "The dam in Oregon was finished in spring.") >= 1

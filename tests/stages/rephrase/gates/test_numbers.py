@@ -136,3 +136,23 @@ def test_a_number_of_the_source_in_another_statement_is_not_changed() -> None:
         "In 1891 the mill ground 3,500 sacks. When the railway reached the town in 1897, it sold flour further off."
     )
     assert score(changed_numbers, source, "After the railway came in 1897, the mill sold its flour further off.") == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "language"),
+    [
+        ("They waited two and a half hours.", "The wait took 2.5 hours.", "en"),
+        ("Elle naquit dans les années vingt.", "Elle est née dans les années 1920.", "fr"),
+    ],
+)
+def test_halves_and_decades_in_words_are_numbers(source: str, answer: str, language: str) -> None:
+    assert score(unsupported_numbers, source, answer, language) == 0
+
+
+def test_a_number_one_digit_from_one_that_is_lost_is_changed() -> None:
+    source = "The bridge is 348 metres long and was opened by the king."
+    assert score(changed_numbers, source, "Opened by the king, it measures 349 metres in all its length.") == 1
+
+
+def test_a_small_number_in_words_before_the_same_thing_is_changed() -> None:
+    assert score(changed_numbers, "The abbey had seven bells.", "There were five bells in the abbey.") == 1
