@@ -149,7 +149,7 @@ def _headline(one: _Rephrasing) -> Node:
         *([("kept", number(kept))] if kept is not None else []),
         ("tokens in", rounded(noted["rephrase_prompt_tokens"])),
         ("tokens out", rounded(noted["rephrase_completion_tokens"])),
-        *([("cost", f"{cost:,.2f}")] if cost else []),
+        *([("cost", f"{cost:,.2f}" if cost >= 1 else f"{cost:.2g}")] if cost else []),
     ]
     spent, budget = noted["rephrase_completion_tokens"], one.plan.summary["budget_tokens"]
     return [

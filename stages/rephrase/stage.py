@@ -98,7 +98,7 @@ class WriteConfig(PlanConfig, ModelOptions):
         try:
             chosen_styles(self.style, self.styles)
         except StageError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).removeprefix("rephrase: ")) from error
         return self
 
     def source_of(self, style: str, parent_source: str) -> str:
