@@ -78,6 +78,7 @@ def test_a_finished_demo_does_nothing(demo: tuple[Path, Path], sluice: Sluice) -
     assert "nothing was run" in sluice("run", recipe, "--out", run, *overrides())
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_ends_in_the_same_bytes(demo: tuple[Path, Path], sluice: Sluice, tmp_path: Path) -> None:
     recipe, undisturbed = demo
     run = tmp_path / "run"

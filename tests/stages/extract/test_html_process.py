@@ -17,7 +17,7 @@ from stages.extract.pages import ExtractionOptions, Page
 
 SENTENCE = "The committee met in the old hall and spoke about the rivers of the county for a long time. "
 ARTICLE = Page(f"<html><body><article><p>{SENTENCE * 4}</p></article></body></html>".encode(), None, None)
-SLOW = Page(("<html><body><article>" + f"<p>{SENTENCE}</p>" * 50_000).encode(), None, None)  # takes many seconds
+SLOW = Page(("<html><body><article>" + f"<p>{SENTENCE}</p>" * 120_000).encode(), None, None)  # takes many seconds
 HUNGRY = Page(b"<html><body><p>" + b"x<br>" * 1_000_000, None, None)  # takes 1 GB
 
 
