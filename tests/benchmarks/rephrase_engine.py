@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -26,14 +26,8 @@ from stages.models.hedging import Hedged
 PROMPT_WORDS, ANSWER_WORDS = 1500, 500
 
 
-async def serve(seconds: float) -> None:
-    """Answer chat requests after so many seconds; the port is printed."""
-    usage = {"prompt_tokens": PROMPT_WORDS, "completion_tokens": ANSWER_WORDS}
-    message = {"role": "assistant", "content": "word " * ANSWER_WORDS}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    body = json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    answer = head.encode() + body
+async def serve(seconds: float, answer: Callable[[bytes], bytes]) -> None:
+    """Answer chat requests after so many seconds, by a function from body to body; the port is printed."""
     loop = asyncio.get_running_loop()
 
     class Connection(asyncio.Protocol):
@@ -46,17 +40,28 @@ async def serve(seconds: float) -> None:
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]) if end else 0
             if end and len(rest) >= length:
                 self.received = rest[length:]
-                loop.call_later(seconds, self.transport.write, answer)
+                body = answer(rest[:length])
+                head = (
+                    f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                )
+                loop.call_later(seconds, self.transport.write, head + body)
 
     server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
+def completion(text: str, prompt_tokens: int, completion_tokens: int) -> bytes:
+    """The body of a chat completion."""
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+
+
 @contextmanager
-def fixed_latency_server(seconds: float) -> Iterator[str]:
-    """Base URL of a server, in another process, that answers after so many seconds."""
-    command = [sys.executable, "-m", "tests.benchmarks.rephrase_engine", "--serve", str(seconds)]
+def fixed_latency_server(seconds: float, module: str = "tests.benchmarks.rephrase_engine") -> Iterator[str]:
+    """Base URL of the server of a module, in another process, that answers after so many seconds."""
+    command = [sys.executable, "-m", module, "--serve", str(seconds)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout
     try:
@@ -87,7 +92,8 @@ def main() -> None:
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
-        asyncio.run(serve(options.serve))
+        body = completion("word " * ANSWER_WORDS, PROMPT_WORDS, ANSWER_WORDS)
+        asyncio.run(serve(options.serve, lambda request: body))
         return
     with fixed_latency_server(options.seconds) as url:
         limits = {"most_at_once": options.at_once, "timeout_s": 60.0, "max_outage_s": 60.0}

@@ -13,13 +13,10 @@ import argparse
 import asyncio
 import json
 import math
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -29,58 +26,22 @@ from pipeline.stage import Context
 from stages.rephrase.plan import PLAN_FILE
 from stages.rephrase.stage import RephraseWrite, WriteConfig
 from stages.rephrase.tokens import TokenCounter
+from tests.benchmarks.rephrase_engine import completion, fixed_latency_server, serve
 from tests.real_texts import real_texts
 from tests.stages.in_process import texts
 from tests.stages.rephrase.conftest import FENCE
 
+MODULE = "tests.benchmarks.rephrase_stage"
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LEAST_WORDS, MOST_TOKENS = 200, 1400  # of a document: one passage each
 
 
-async def serve(seconds: float) -> None:
-    """Answer each chat request with its passage after so many seconds; the port is printed."""
-    loop = asyncio.get_running_loop()
-
-    class Connection(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport, self.received = transport, b""
-
-        def data_received(self, data: bytes) -> None:
-            self.received += data
-            head, end, rest = self.received.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]) if end else 0
-            if end and len(rest) >= length:
-                self.received = rest[length:]
-                loop.call_later(seconds, self.transport.write, _answer(rest[:length]))
-
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-def _answer(body: bytes) -> bytes:
+def repeated(body: bytes) -> bytes:
+    """The passage of a request, as the answer to it."""
     prompt = json.loads(body)["messages"][0]["content"]
     start, end = list(FENCE.finditer(prompt))[-2:]
     passage = prompt[start.end() + 1 : end.start() - 1]
-    usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(passage) // 4}
-    choice = {"index": 0, "message": {"role": "assistant", "content": passage}, "finish_reason": "stop"}
-    content = json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    return head.encode() + content
-
-
-@contextmanager
-def repeating_server(seconds: float) -> Iterator[str]:
-    """Base URL of a server, in another process, that repeats passages after so many seconds."""
-    command = [sys.executable, "-m", "tests.benchmarks.rephrase_stage", "--serve", str(seconds)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout
-    try:
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
+    return completion(passage, len(prompt) // 4, len(passage) // 4)
 
 
 def batches(count: int) -> Iterator[pa.Table]:
@@ -102,11 +63,11 @@ def main() -> None:
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
-        asyncio.run(serve(options.serve))
+        asyncio.run(serve(options.serve, repeated))
         return
     count = options.at_once * options.rounds
     tables = list(batches(count))
-    with tempfile.TemporaryDirectory() as name, repeating_server(options.seconds) as url:
+    with tempfile.TemporaryDirectory() as name, fixed_latency_server(options.seconds, MODULE) as url:
         folder = Path(name)
         (folder / PLAN_FILE).write_text(json.dumps({"sources": {"web": {"share": 1.0}}}))
         config = WriteConfig(
