@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +20,9 @@ from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.locations.location import SERVER_REASONS
-from pipeline.progress import Display, ProgressFile, StageProgress, table_of
+from pipeline.progress import Display, StageProgress, reported_steps, table_of
 from pipeline.recipe import load_recipe, parsed_value, recipe_of
-from pipeline.registry import stage_class
+from pipeline.registry import stage_class, whole_of
 from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, rethreshold
 from pipeline.run import InputDigests, Run
@@ -230,9 +231,7 @@ def _stage_status(run: Run, name: str, artifact: Artifact | None) -> StageProgre
         parts = run.state.parts.get(name, 0)
         commits = len(list((run.artifact_folder(name).folder / "commits").glob("*.json")))
         state = "started" if parts else "waiting"
-        return StageProgress(
-            state, min(commits, parts), parts, seconds=seconds, steps=ProgressFile(run.folder, name).read()
-        )
+        return StageProgress(state, min(commits, parts), parts, seconds=seconds, steps=reported_steps(run.folder, name))
     return StageProgress(
         "done",
         len(artifact.parts),
@@ -264,20 +263,43 @@ def try_stage(name: str, files: Sequence[str], options: Sequence[str]) -> Iterat
     """Run one stage on a few files, in this process; yields one JSON line a document.
 
     Raises:
-        RecipeError: unknown stage or option, or files that this stage cannot read.
+        RecipeError: unknown stage or option, files that this stage cannot read, or a stage that cannot be tried alone.
     """
-    stage_class(name)
-    with tempfile.TemporaryDirectory(prefix="sluice-try-") as folder:
-        recipe = recipe_of(Path.cwd() / f"try {name}", _try_values(name, files, options))
-        graph = build_graph(recipe, fuse=False)
-        if (kind := next(node.produces for node in graph.nodes if node.name == "try")) != "documents":
-            raise RecipeError(f"'{name}' does not return documents but {kind}: try it in a recipe")
-        run = Run(Path(folder))
+    graph = _try_graph(name, files, options)
+    folder = Path(tempfile.mkdtemp(prefix="sluice-try-"))
+    try:
+        run = Run(folder)
         run.begin(graph, {})
         sealed: dict[str, Artifact] = {}
         display = Display(Console(stderr=True, quiet=True), stage_progress(graph, {}))
         Scheduler(run, graph, sealed, InputDigests(run.folder), display).execute(InProcess())
         yield from (line for _, line in sorted(_try_lines(graph, sealed)))
+    finally:
+        if not (folder / "error.log").exists():  # which an error's message names
+            shutil.rmtree(folder)
+
+
+def _try_graph(name: str, files: Sequence[str], options: Sequence[str]) -> Graph:
+    """The stage behind those that make documents of the files.
+
+    Raises:
+        RecipeError: in one line.
+    """
+    stage = stage_class(name)
+    if whole := whole_of(name):
+        raise RecipeError(
+            f"'{name}' works with what other parts of '{whole}' have made: try '{whole}', or run it in a recipe"
+        )
+    if not issubclass(stage, Composite) and stage.produces != "documents":
+        raise RecipeError(f"'{name}' does not return documents but {stage.produces}: try it in a recipe")
+    recipe = recipe_of(Path.cwd() / f"try {name}", _try_values(name, files, options))
+    try:
+        graph = build_graph(recipe, fuse=False)
+    except RecipeError as error:
+        raise RecipeError("; ".join(str(error).splitlines())) from error
+    if (kind := next(node.produces for node in graph.nodes if node.name == "try")) != "documents":
+        raise RecipeError(f"'{name}' does not return documents but {kind}: try it in a recipe")
+    return graph
 
 
 def _try_values(name: str, files: Sequence[str], options: Sequence[str]) -> dict[str, Any]:
@@ -326,7 +348,7 @@ def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[tuple[l
             if node.name == "try":
                 for row in table.to_pylist():
                     scores = {column: value for column, value in row.items() if is_measured(column)}
-                    yield _line(row["id"], {"verdict": "kept"}, scores, row["text"])
+                    yield _line(row["id"], {"verdict": "kept"}, scores, row.get("text", texts.get(row["id"])))
             else:
                 texts.update(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
 

@@ -55,6 +55,11 @@ class Node:
         return isinstance(self.steps[0].stage, Shuffle)
 
     @property
+    def tells_steps(self) -> bool:
+        """Whether its tasks tell how far they are."""
+        return getattr(self.steps[0].stage, "tells_steps", False)
+
+    @property
     def is_source(self) -> bool:
         return isinstance(self.steps[0].stage, Source)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,14 @@ PRINT_EVERY_S = 15.0
 
 
 class ProgressFile:
-    """How far a global stage is, in a file that the driver and `sluice status` read."""
+    """How far a task is that takes long, in a file that the driver and `sluice status` read.
 
-    def __init__(self, run: Path, artifact: str) -> None:
-        self.path = run / "progress" / f"{artifact}.json"
+    Args:
+        key: of the task's part.
+    """
+
+    def __init__(self, run: Path, artifact: str, key: str) -> None:
+        self.path = _progress_folder(run, artifact) / f"{key}.json"
         self._last = 0.0
 
     def report(self, done: int, total: int) -> None:
@@ -38,16 +43,27 @@ class ProgressFile:
         storage.replace(self.path, json.dumps([done, total]).encode())
 
     def clear(self) -> None:
-        """Forget what an earlier run has reported."""
+        """Forget what was reported."""
         self.path.unlink(missing_ok=True)
 
-    def read(self) -> tuple[int, int] | None:
-        """Steps done and in all, if the stage has reported any."""
-        try:
-            done, total = json.loads(self.path.read_bytes())
-        except FileNotFoundError:
-            return None
-        return done, total
+
+def reported_steps(run: Path, artifact: str) -> list[tuple[int, int]]:
+    """Steps done and in all of each task of an artifact that has reported any and is not done."""
+    found = []
+    for path in sorted(_progress_folder(run, artifact).glob("*.json")):
+        with suppress(FileNotFoundError):  # its task has just ended
+            done, total = json.loads(path.read_bytes())
+            found.append((done, total))
+    return found
+
+
+def forget_steps(run: Path, artifact: str) -> None:
+    """Forget what the tasks of an earlier run have reported."""
+    shutil.rmtree(_progress_folder(run, artifact), ignore_errors=True)
+
+
+def _progress_folder(run: Path, artifact: str) -> Path:
+    return run / "progress" / artifact
 
 
 class StopSign:
@@ -105,7 +121,7 @@ class StageProgress:
     started: float | None = None
     seconds: float = 0.0
     reused_parts: int = 0
-    steps: tuple[int, int] | None = None  # of a global stage
+    steps: Sequence[tuple[int, int]] = ()  # done and in all, of each task under way that tells its steps
 
     def elapsed(self) -> float:
         """Seconds since the first part was handed out, or the whole time once done."""
@@ -115,9 +131,8 @@ class StageProgress:
         """Share of the work that is done, 0 to 1."""
         if self.state in ("done", "reused"):
             return 1.0
-        if self.parts == 1 and self.steps:
-            return self.steps[0] / max(1, self.steps[1])
-        return self.parts_done / self.parts if self.parts else 0.0
+        under_way = sum(done / max(1, total) for done, total in self.steps)
+        return min(1.0, (self.parts_done + under_way) / self.parts) if self.parts else 0.0
 
     def remaining_s(self) -> float | None:
         """Seconds left if the rest goes as fast as what this run has done itself; None when unknown."""
@@ -180,7 +195,7 @@ def row(stage: StageProgress) -> tuple[str, ...]:
     remaining = stage.remaining_s()
     parts = f"{stage.parts_done}/{stage.parts}" if stage.parts else ""
     if stage.steps and stage.state == "running":
-        parts = f"{stage.steps[0]}/{stage.steps[1]}"
+        parts = "/".join(str(sum(steps)) for steps in zip(*stage.steps, strict=True))
     return (
         stage.state,
         parts,

@@ -32,6 +32,12 @@ def stage_class(name: str) -> type[Stage[Any]]:
     return found
 
 
+def whole_of(name: str) -> str | None:
+    """The composite stage of which this one is a part that works only with what other parts have made, if it is."""
+    parts: Mapping[str, str] = importlib.import_module("stages.catalog").PARTS
+    return parts.get(name)
+
+
 def _catalog() -> Mapping[str, str]:
     # By name, so that `pipeline` does not depend on `stages` at import time (tests hold this).
     catalog: Mapping[str, str] = importlib.import_module("stages.catalog").STAGES

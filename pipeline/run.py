@@ -261,6 +261,8 @@ def plan_phase(
             task.name,
             _steps(graph, node, sealed),
             graph.recipe.seed,
+            cpus=stage.cpus,
+            gpus=stage.gpus,
             task=task,
         )
         for task in tasks

@@ -24,7 +24,7 @@ from pipeline import storage
 from pipeline.artifact import Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
-from pipeline.progress import Display, ProgressFile, StageProgress, StopSign
+from pipeline.progress import Display, ProgressFile, StageProgress, StopSign, forget_steps, reported_steps
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
 from pipeline.services import LocalProcess, RayProcess, started_on_ray
 from pipeline.stage import Map, Shuffle
@@ -303,7 +303,7 @@ class Scheduler:
             ready = node.name not in self.plans and all(name in self.sealed for name in node.dependencies)
             if node.name in self.sealed or not ready:
                 continue
-            ProgressFile(self.run.folder, node.name).clear()
+            forget_steps(self.run.folder, node.name)
             progress = self.stages[node.name]
             progress.state, progress.started = "running", time.monotonic()
             self.parts[node.name] = {}
@@ -340,6 +340,7 @@ class Scheduler:
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
+        ProgressFile(self.run.folder, spec.artifact, spec.key).clear()
         self._show(spec.artifact, result)
         self._tell_failures(spec, result)
         self._seal_if_complete(spec.artifact)
@@ -420,8 +421,8 @@ class Scheduler:
     def _read_progress(self) -> None:
         for node in self.graph.nodes:
             stage = self.stages[node.name]
-            if node.is_global and not node.is_shuffle and stage.state == "running":
-                stage.steps = ProgressFile(self.run.folder, node.name).read()
+            if stage.state == "running" and node.tells_steps:
+                stage.steps = reported_steps(self.run.folder, node.name)
 
 
 def installed_versions() -> Mapping[str, str]:

@@ -151,11 +151,11 @@ class Context:
 
     seed: int  # the run's seed
     side: Mapping[str, Path] = field(default_factory=dict)  # role -> folder written by a global stage of this graph
-    work: Path = Path()  # global stages only: survives a kill of the task, is removed once the result is committed
+    work: Path = Path()  # global stages, shuffles: survives a kill of the task, is removed once its part is committed
     progress: Callable[[int, int], None] = lambda done, total: None  # global stages and tasks of shuffles report steps
     cpus: int = 1  # cores that this task may use
     shared: Path | None = None  # folder in which the tasks of a run share what they know of the hosts they read from
-    answers: Path | None = None  # folder of the artifact in which maps keep what a model has answered, through kills
+    answers: Path | None = None  # folder of the artifact for dear results, kept through kills and changes of the recipe
     service: Sequence[ServiceProcess] = ()  # the processes that the stage has asked for
 
 
@@ -268,6 +268,7 @@ class Global(Stage[C]):
 
     accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
     cpus: ClassVar[int] = 1
+    tells_steps: ClassVar[bool] = True  # its progress is shown
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
@@ -296,6 +297,9 @@ class Shuffle(Stage[C]):
 
     accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
     requires: tuple[str, ...] = ()  # columns of the documents
+    cpus: ClassVar[int] = 1  # of each task
+    gpus: float = 0.0  # of each task, which makes use of them where the cluster has any
+    tells_steps: ClassVar[bool] = False  # True: tasks take so long that the progress of each is shown
 
     @abstractmethod
     def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress, groupby
 from pathlib import Path
 from typing import Any
@@ -136,14 +136,15 @@ def _run_wide(
 ) -> tuple[Ledger, Mapping[str, Any], list[File]]:
     (step,) = spec.steps
     stage = step.stage(step.config)
-    progress = ProgressFile(spec.run, spec.artifact)
+    assert isinstance(stage, Global | Shuffle)
+    progress = ProgressFile(spec.run, spec.artifact, spec.key)
 
     def report(done: int, total: int) -> None:
         stop.obey()
-        if spec.task is None:  # a shuffle's progress is told by its tasks
+        if stage.tells_steps:
             progress.report(done, total)
 
-    context = Context(spec.seed, step.side, folder.work(spec.key), report, spec.cpus)
+    context = replace(_context(spec, step), work=folder.work(spec.key), progress=report)
     stage.setup(context)
     if spec.task is not None:
         assert isinstance(stage, Shuffle)

@@ -203,18 +203,23 @@ def compared(head: Node, gone: tuple[str, str | None], kept: tuple[str, str | No
     return element(
         "div",
         element("p", head, class_="evidence"),
-        element("div", _side("goes", gone[0], left), _side("stays", kept[0], right), class_="samples"),
+        side_by_side(("goes", gone[0], left), ("stays", kept[0], right)),
         class_="compared",
     )
 
 
-def _side(fate: str, document: str, text: Node) -> Markup:
-    return element(
-        "article",
-        element("p", element("small", f"{fate} "), element("code", document), class_="id"),
-        element("pre", text, dir="auto"),
-        class_="sample",
-    )
+def side_by_side(*texts: tuple[str, str, Node]) -> Markup:
+    """Texts beside each other: of each its role, its document's id, and what to show of it."""
+    articles = [
+        element(
+            "article",
+            element("p", element("small", f"{role} "), element("code", document), class_="id"),
+            element("pre", text, dir="auto"),
+            class_="sample",
+        )
+        for role, document, text in texts
+    ]
+    return element("div", articles, class_="samples")
 
 
 def marked(gone: str, kept: str) -> tuple[list[Node], list[Node]]:

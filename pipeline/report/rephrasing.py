@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, Part, document_parts, read_tables
 from pipeline.registry import stage_class
 from pipeline.report.charts import share_bar
-from pipeline.report.duplicates import marked
+from pipeline.report.duplicates import marked, side_by_side
 from pipeline.report.facts import Facts
 from pipeline.report.markup import (
     Markup,
@@ -450,20 +450,6 @@ def _compared(sample: _Sample, parents: _Parents) -> Markup:
         "div",
         element("p", refused, f"in the style {scores[STYLE]}", class_="evidence"),
         element("p", measured, class_="small") if measured else None,
-        element(
-            "div",
-            _side("source", row["id"].rpartition("~")[0], left),
-            _side("result", row["id"], right),
-            class_="samples",
-        ),
+        side_by_side(("source", row["id"].rpartition("~")[0], left), ("result", row["id"], right)),
         class_="compared",
-    )
-
-
-def _side(role: str, document_id: str, text: Node) -> Markup:
-    return element(
-        "article",
-        element("p", element("small", f"{role} "), element("code", document_id), class_="id"),
-        element("pre", text, dir="auto"),
-        class_="sample",
     )

@@ -9,23 +9,35 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import progress
-from pipeline.progress import Display, ProgressFile, StageProgress, describe, table_of
+from pipeline.progress import (
+    Display,
+    ProgressFile,
+    StageProgress,
+    describe,
+    forget_steps,
+    reported_steps,
+    table_of,
+)
 
 
 def test_a_report_is_read_back(tmp_path: Path) -> None:
-    file = ProgressFile(tmp_path, "model")
-    assert file.read() is None
-    file.report(3, 10)
-    assert ProgressFile(tmp_path, "model").read() == (3, 10)
+    assert reported_steps(tmp_path, "model") == []
+    ProgressFile(tmp_path, "model", "a").report(3, 10)
+    ProgressFile(tmp_path, "model", "b").report(1, 4)
+    assert reported_steps(tmp_path, "model") == [(3, 10), (1, 4)]
+    ProgressFile(tmp_path, "model", "a").clear()
+    assert reported_steps(tmp_path, "model") == [(1, 4)]
+    forget_steps(tmp_path, "model")
+    assert reported_steps(tmp_path, "model") == []
 
 
 def test_reports_in_quick_succession_are_skipped_but_never_the_last(tmp_path: Path) -> None:
-    file = ProgressFile(tmp_path, "model")
+    file = ProgressFile(tmp_path, "model", "a")
     for step in range(1, 10):
         file.report(step, 10)
-    assert file.read() == (1, 10)
+    assert reported_steps(tmp_path, "model") == [(1, 10)]
     file.report(10, 10)
-    assert file.read() == (10, 10)
+    assert reported_steps(tmp_path, "model") == [(10, 10)]
 
 
 def test_the_rest_takes_as_long_as_the_same_share_took() -> None:
@@ -44,16 +56,23 @@ def test_nobody_knows_how_long_it_takes_before_the_first_part_is_done() -> None:
 
 
 def test_a_global_stage_is_as_far_as_its_steps() -> None:
-    assert StageProgress("running", parts=1, steps=(30, 120)).fraction() == 0.25
+    assert StageProgress("running", parts=1, steps=[(30, 120)]).fraction() == 0.25
+
+
+def test_tasks_under_way_count_as_far_as_their_steps() -> None:
+    # One of four tasks is done, one has gone half its way, one a quarter.
+    stage = StageProgress("running", parts_done=1, parts=4, steps=[(60, 120), (5, 20)])
+    assert stage.fraction() == (1 + 0.5 + 0.25) / 4
+    assert "65/140" in describe(stage)
 
 
 @given(
     st.sampled_from(["waiting", "running", "done", "reused"]),
     st.integers(0, 50),
     st.integers(0, 50),
-    st.none() | st.tuples(st.integers(0, 9), st.just(9)),
+    st.lists(st.tuples(st.integers(0, 9), st.just(9)), max_size=3),
 )
-def test_no_stage_is_more_than_done(state: str, done: int, more: int, steps: tuple[int, int] | None) -> None:
+def test_no_stage_is_more_than_done(state: str, done: int, more: int, steps: list[tuple[int, int]]) -> None:
     stage = StageProgress(state, parts_done=done, parts=done + more, steps=steps, started=time.monotonic())
     assert 0 <= stage.fraction() <= 1
     assert describe(stage)

@@ -352,7 +352,7 @@ def test_a_global_stage_commits_its_files_and_loses_its_checkpoints(tmp_path: Pa
     assert [f.path for f in part.files] == ["a.bin", "b/two.bin"]
     assert part.summary == {"files": 2}
     assert not (tmp_path / "run/artifacts/docs/work/key").exists()
-    assert (tmp_path / "run/progress/docs.json").read_text() == "[3, 3]"
+    assert (tmp_path / "run/progress/docs/key.json").read_text() == "[3, 3]"
 
 
 class TakesUpTwoAhead(Map[StageConfig]):
