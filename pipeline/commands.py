@@ -57,7 +57,7 @@ def run_recipe(
     digests = InputDigests(run.folder)
     sealed = sealed_artifacts(run, graph, digests)
     fingerprints = {name: artifact.fingerprint for name, artifact in sealed.items()}
-    if len(sealed) == len(graph.nodes) and _is_finished(run, fingerprints):
+    if len(sealed) == len(graph.nodes) and _is_finished(run, graph, fingerprints):
         console.print(
             f"{run.folder} is complete: all {len(sealed)} artifacts are there, nothing was run "
             f"({time.monotonic() - started:.1f} s). Report: {run.folder / 'report.html'}",
@@ -100,12 +100,15 @@ def _was_not_served(part: Part) -> bool:
     return any(SERVER_REASONS & counted.failed.keys() for counted in counts)
 
 
-def _is_finished(run: Run, fingerprints: Mapping[str, str]) -> bool:
+def _is_finished(run: Run, graph: Graph, fingerprints: Mapping[str, str]) -> bool:
+    """Whether the run has ended well and its report tells of this very recipe: options that change no artifact, such as
+    prices, are in the recipe alone."""
     try:
         state = Run.open(run.folder).state
     except RecipeError:
         return False
-    return state.status == "done" and state.artifacts == fingerprints and (run.folder / "report.html").exists()
+    is_same = run.has_recipe(graph) and state.artifacts == fingerprints
+    return state.status == "done" and is_same and (run.folder / "report.html").exists()
 
 
 def validate(path: Path, overrides: Sequence[str], full: bool) -> str:

@@ -31,6 +31,7 @@ from pipeline.stage import Gather, Map, Shuffle, Split
 from pipeline.task import PartSpec, StepSpec
 
 RUN_FILE = "run.json"
+RECIPE_FILE = "recipe.yaml"
 
 
 class InputDigests:
@@ -114,9 +115,7 @@ class Run:
     def begin(self, graph: Graph, versions: Mapping[str, str]) -> None:
         """Write the recipe and a fresh state, keeping how long earlier artifacts took."""
         seconds = self.state.seconds if (self.folder / RUN_FILE).exists() else {}
-        storage.replace(
-            self.folder / "recipe.yaml", yaml.safe_dump(dict(graph.recipe.values), sort_keys=False).encode()
-        )
+        storage.replace(self.folder / RECIPE_FILE, _recipe_of(graph))
         self.state = RunState(
             graph.recipe.name,
             artifacts={node.name: None for node in graph.nodes},
@@ -125,6 +124,11 @@ class Run:
             versions=dict(versions),
         )
         self.save_state()
+
+    def has_recipe(self, graph: Graph) -> bool:
+        """Whether the recipe was last run as it is now."""
+        path = self.folder / RECIPE_FILE
+        return path.exists() and path.read_bytes() == _recipe_of(graph)
 
     def save_state(self) -> None:
         """Write run.json."""
@@ -141,6 +145,10 @@ class Run:
             if artifact is not None:
                 found[name] = artifact
         return found
+
+
+def _recipe_of(graph: Graph) -> bytes:
+    return yaml.safe_dump(dict(graph.recipe.values), sort_keys=False).encode()
 
 
 @dataclass(frozen=True)

@@ -66,3 +66,18 @@ STAGES: dict[str, str] = {
     "optimize_mix": "stages.training.mix:OptimizeMix",
     "pretrain": "stages.training.pretrain:Pretrain",
 }
+
+PARTS: dict[str, str] = {
+    "quality_score": "quality",
+    "quality_keep": "quality",
+    "quality_model_keep": "quality_model",
+    "dedup_remove": "dedup",
+    "dedup_lines_cut": "dedup_lines",
+    "dedup_semantic_remove": "dedup_semantic",
+    "dedup_substrings_cut": "dedup_substrings",
+    "rephrase_write": "rephrase",
+    "rephrase_monitor": "rephrase",
+    "rephrase_keep": "rephrase",
+    "encode": "tokenize",
+}
+"""Stages that work with what other parts of a composite stage have made, and that composite."""

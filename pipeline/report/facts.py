@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.artifact import Artifact
 from pipeline.ledger import Counts
+from pipeline.recipe import recipe_of
 from pipeline.run import Run
 
 STYLES = 8  # colours s0 to s7 of report.css
@@ -55,6 +56,12 @@ class Facts:
         """Of the recipe; samples are drawn by it."""
         values = yaml.safe_load(self.recipe_text) or {}
         return str(values.get("seed", 1))
+
+    def options_of(self, artifact: str) -> Mapping[str, Any]:
+        """The options that the recipe gives an artifact's stage today; those that change nothing it has made may be
+        others than it was made with."""
+        recipe = recipe_of(self.run.folder, yaml.safe_load(self.recipe_text) or {})
+        return next((entry.stages[0][1] for entry in recipe.entries if entry.name == artifact), {})
 
     def of_kind(self, kind: str) -> list[Artifact]:
         """The sealed artifacts of one kind, in graph order."""

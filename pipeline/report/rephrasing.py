@@ -90,6 +90,13 @@ class _Rephrasing:
     kept: Artifact | None
     parents: _Parents
     seed: str
+    options: Mapping[str, Any]  # of the recipe
+
+    @property
+    def cost(self) -> float:
+        """Of all answers, by the prices of a million tokens that the recipe gives today."""
+        prompts = self.noted["rephrase_prompt_tokens"] * float(self.options.get("price_in", 0))
+        return (prompts + self.noted["rephrase_completion_tokens"] * float(self.options.get("price_out", 0))) / 1e6
 
     @cached_property
     def noted(self) -> Counter[str]:
@@ -120,7 +127,7 @@ def _rephrasing(facts: Facts, plan: Artifact) -> _Rephrasing:
     written, monitor, kept = (facts.artifacts.get(name + private) for private in (".written", ".monitor", ""))
     upstream = [facts.artifacts[i] for i in (written or plan).inputs if i in facts.artifacts]
     parents = _Parents(upstream, _hiding(written) if written else [])
-    return _Rephrasing(name, plan, written, monitor, kept, parents, facts.seed)
+    return _Rephrasing(name, plan, written, monitor, kept, parents, facts.seed, facts.options_of(name))
 
 
 def _described(one: _Rephrasing) -> Node:
@@ -142,7 +149,7 @@ def _headline(one: _Rephrasing) -> Node:
     accepted = sum(counts.kept for counts in one.written.ledger.last().values()) if one.written else 0
     answered = accepted + one.refused.total
     kept = sum(counts.kept for counts in one.kept.ledger.last().values()) if one.kept else None
-    requests, cost = noted["rephrase_requests"], noted["rephrase_cost_micro"] / 1e6
+    requests, cost = noted["rephrase_requests"], one.cost
     facts: list[tuple[str, Node]] = [
         ("documents written", number(answered)),
         ("passed the gates", f"{number(accepted)} ({percent(accepted / answered)})" if answered else "0"),

@@ -19,7 +19,7 @@ import orjson
 from pipeline.errors import MachineError
 from pipeline.locations.location import shown
 from stages.models.connections import Connections, ExchangeError, NotConnectedError, Reply, TooLateError
-from stages.models.endpoints import LONGEST_PAUSE_S, Endpoint, Endpoints, Server, Turn, pause_s
+from stages.models.endpoints import LONGEST_PAUSE_S, Endpoint, Endpoints, RunningServer, Turn, pause_s
 from stages.models.engine import Answer, Request, RequestFailedError
 from stages.models.pace import FIRST_LIMIT
 
@@ -48,7 +48,7 @@ class ChatEngine:
 
     def __init__(
         self,
-        servers: Sequence[Server],
+        servers: Sequence[RunningServer],
         model: str,
         *,
         most_at_once: int,
@@ -264,12 +264,12 @@ def retry_after_s(value: str) -> float:
 def _probe(request: Request) -> Request:
     """A short request of our own, with a picture if this one has one."""
     if request.image_png:
-        return Request(request.prompt, PROBE_TOKENS, image_png=_probe_picture())
+        return Request(request.prompt, PROBE_TOKENS, image_png=probe_picture())
     return Request(PROBE_PROMPT, PROBE_TOKENS)
 
 
 @cache
-def _probe_picture() -> bytes:
+def probe_picture() -> bytes:
     """A white square with a dark bar: no less than what image processors of vision-language models ask for."""
     from PIL import Image
 

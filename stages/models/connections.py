@@ -59,6 +59,7 @@ class Connections:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, str], list[HTTPConnection]] = defaultdict(list)  # by scheme and address
         self._busy: set[HTTPConnection] = set()
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
@@ -69,7 +70,7 @@ class Connections:
 
         Raises:
             NotConnectedError: there is no connection to be had.
-            ExchangeError: no whole answer came, or it is longer than ``MAX_BODY_BYTES``.
+            ExchangeError: no whole answer came, it is longer than ``MAX_BODY_BYTES``, or ``close`` has been called.
             MachineError: the URL is none.
         """
         route = _route(url)
@@ -77,7 +78,10 @@ class Connections:
         connection = self._connection(route, min(timeout_s, CONNECT_TIMEOUT_S))
         with self._lock:
             self._busy.add(connection)
+            is_closed = self._is_closed
         try:
+            if is_closed:  # while this one was being made: nobody would shut it down any more
+                raise ExchangeError("the connections have been closed")
             reply, stays_open = _exchange(connection, route.target, body, {**headers, **route.headers}, ends)
         except TimeoutError as error:
             connection.close()
@@ -99,8 +103,9 @@ class Connections:
         return reply
 
     def close(self) -> None:
-        """Close the connections; a request that uses one gets an error."""
+        """Close the connections; requests under way, and later ones, get an error."""
         with self._lock:
+            self._is_closed = True
             for connection in self._busy:
                 if connection.sock is not None:
                     with suppress(OSError):  # the other side has ended it

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline.errors import MachineError
 from stages.models.pace import FIRST_LIMIT, Pace
@@ -23,37 +22,20 @@ LOOK_S = 1.0
 """Seconds after which a waiting request looks again, or earlier if a pause ends: by the clock, and nobody tells it."""
 
 
-class Server(Protocol):
-    """Where requests go. Safe to use from several threads."""
-
-    def url(self) -> str:
-        """Base URL, asked for before each request: a server of our own is started by it.
-
-        Raises:
-            MachineError: it cannot be started.
-        """
-
-    def has_answered(self) -> None:
-        """To be told of each answer."""
-
-
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that somebody else runs."""
+    """A server, whoever runs it."""
 
     base_url: str  # such as http://localhost:8000/v1
 
     def url(self) -> str:
         return self.base_url.rstrip("/")
 
-    def has_answered(self) -> None:
-        pass
-
 
 class Endpoint:
     """What is known of one server. ``Endpoints`` holds the lock under which it changes."""
 
-    def __init__(self, server: Server, pace: Pace) -> None:
+    def __init__(self, server: RunningServer, pace: Pace) -> None:
         self.server, self.pace = server, pace
         self.under_way = 0
         self.failures = 0  # in a row
@@ -71,7 +53,6 @@ class Endpoint:
 
     def answered(self) -> None:
         """It has answered, whatever the answer is."""
-        self.server.has_answered()
         self.failures = self.pauses = 0
 
     def failed(self, now: float) -> None:
@@ -106,7 +87,7 @@ class Endpoints:
 
     def __init__(
         self,
-        servers: Sequence[Server],
+        servers: Sequence[RunningServer],
         model: str,
         most_at_once: int,
         max_outage_s: float,

@@ -104,6 +104,7 @@ class LeasedEngine:
     def ask(self, request: Request) -> Answer:
         """The model's answer; see ``Engine.ask``."""
         with self._changed:
+            self._check()
             asked = _Asked(next(self._numbers), request)
             self._queue.append(asked)
             self._distribute()

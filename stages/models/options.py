@@ -18,7 +18,8 @@ from stages.models.vllm.options import VllmOptions
 
 
 class EngineOptions(Options):
-    """How vLLM runs the model; none of it changes what the model is."""
+    """How vLLM runs the model. ``arguments`` may make another model of it, whose answers are other answers; the rest
+    decides only how fast it is and, as the machine does, how its numbers are rounded."""
 
     processes: int = Field(0, ge=0)
     """Engines. 0: as many as the cluster has GPUs for."""
@@ -43,7 +44,7 @@ class EngineOptions(Options):
     model only checks, which pays where answers repeat much of the page."""
 
     arguments: dict[str, JsonValue] = Field({})
-    """Further engine arguments of vLLM, such as ``{quantization: fp8}``."""
+    """Further engine arguments of vLLM, such as ``{quantization: fp8}``. They are part of what identifies the model."""
 
 
 class ModelOptions(StageConfig):
@@ -114,6 +115,20 @@ class ModelOptions(StageConfig):
         arguments = dict(self.vllm.arguments) if self.engine == "vllm" else {}
         return {"vllm_arguments": arguments} if arguments else {}
 
+    def chat_template_options(self) -> dict[str, JsonValue]:
+        """What ``extra_body`` gives to the model's chat template.
+
+        Raises:
+            ValueError: it is no mapping.
+        """
+        options = self.extra_body.get("chat_template_kwargs", {})
+        if not isinstance(options, dict):
+            raise ValueError(
+                "extra_body: chat_template_kwargs is no mapping: write it such as {enable_thinking: false}, or leave "
+                "it out"
+            )
+        return options
+
     @model_validator(mode="after")
     def _the_model_is_settled(self) -> Self:
         if self.is_on and not self.model:
@@ -124,6 +139,7 @@ class ModelOptions(StageConfig):
             raise ValueError(
                 f"with 'engine: vllm' extra_body may hold chat_template_kwargs only, not {', '.join(unknown)}"
             )
+        self.chat_template_options()
         return self
 
 
@@ -132,7 +148,6 @@ def service_of(options: ModelOptions) -> Service | None:
     if options.engine != "vllm":
         return None
     how = options.vllm
-    kwargs = options.extra_body.get("chat_template_kwargs")
     settings = VllmOptions(
         model=options.model,
         revision=options.revision or None,
@@ -142,7 +157,7 @@ def service_of(options: ModelOptions) -> Service | None:
         dtype=how.dtype,
         gpu_memory_utilization=how.memory,
         speculative=how.speculative,
-        chat_template_options=kwargs if isinstance(kwargs, dict) else {},
+        chat_template_options=options.chat_template_options(),
         engine_arguments=how.arguments,
     )
     return Service(partial(VllmHost, settings), float(how.tensor_parallel), how.processes)

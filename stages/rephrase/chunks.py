@@ -22,6 +22,7 @@ class Chunk:
     start: int  # where the chunk before ends
     end: int
     overlap_start: int  # at most start: what lies between stands in the chunk before, too
+    tokens: int
 
 
 def chunks_of(text: str, count_tokens: CountTokens, most_tokens: int, overlap_tokens: int = 0) -> list[Chunk]:
@@ -42,15 +43,18 @@ def chunks_of(text: str, count_tokens: CountTokens, most_tokens: int, overlap_to
         raise ValueError(f"an overlap of {overlap_tokens} tokens leaves no room in chunks of {most_tokens}")
     if not text:
         return []
-    if count_tokens([text])[0] <= most_tokens:
-        return [Chunk(text, 0, len(text), 0)]
+    if (count := count_tokens([text])[0]) <= most_tokens:
+        return [Chunk(text, 0, len(text), 0, count)]
     room = most_tokens - overlap_tokens
     pieces, tokens = _pieces(text, count_tokens, room)
     ends, tokens = _grouped([end for _, end in pieces], tokens, room // SMALL_GROUP)
     borders = [0, *_packed(ends, tokens, room)]
-    spans = _within(text, list(pairwise(borders)), count_tokens, room)
+    spans, tokens = _within(text, list(pairwise(borders)), count_tokens, room)
     starts = _overlap_starts(text, spans, count_tokens, overlap_tokens)
-    return [Chunk(text[o:end], start, end, o) for (start, end), o in zip(spans, starts, strict=True)]
+    texts = [text[o:end] for (_, end), o in zip(spans, starts, strict=True)]
+    if overlap_tokens:
+        tokens = count_tokens(texts)
+    return [Chunk(t, *span, o, n) for t, span, o, n in zip(texts, spans, starts, tokens, strict=True)]
 
 
 def _pieces(text: str, count_tokens: CountTokens, most_tokens: int) -> tuple[list[Span], list[int]]:
@@ -118,14 +122,17 @@ def _packed(ends: Sequence[int], tokens: Sequence[int], most_tokens: int) -> lis
     return borders[::-1]
 
 
-def _within(text: str, spans: list[Span], count_tokens: CountTokens, most_tokens: int) -> list[Span]:
-    """The spans, those cut again that have more tokens as a whole than in pieces."""
+def _within(text: str, spans: list[Span], count_tokens: CountTokens, most_tokens: int) -> tuple[list[Span], list[int]]:
+    """The spans, those cut again that have more tokens as a whole than in pieces, and the tokens of each."""
     counts = count_tokens([text[start:end] for start, end in spans])
     held: list[Span] = []
+    tokens: list[int] = []
     for (start, end), count in zip(spans, counts, strict=True):
         parts = _parts(text, start, end) if count > most_tokens else [(start, end)]
-        held += _within(text, parts, count_tokens, most_tokens) if len(parts) > 1 else parts
-    return held
+        finer, of_finer = _within(text, parts, count_tokens, most_tokens) if len(parts) > 1 else (parts, [count])
+        held += finer
+        tokens += of_finer
+    return held, tokens
 
 
 def _overlap_starts(text: str, spans: Sequence[Span], count_tokens: CountTokens, overlap_tokens: int) -> list[int]:

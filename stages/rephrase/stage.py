@@ -36,7 +36,7 @@ from stages.rephrase.gates import GATES
 from stages.rephrase.plan import PlanConfig, chosen_styles, read_shares
 from stages.rephrase.styles import Style
 from stages.rephrase.tokens import TokenCounter
-from stages.rephrase.writing import NewText, Passage, Sampling, Writer, Written, new_text
+from stages.rephrase.writing import NewText, Passage, Sampling, Writer, Written, new_text, room_of
 
 BATCHES_AHEAD = 4
 """Batches that are worked on at once: the last answers of one are waited for while those of the next come in."""
@@ -55,7 +55,7 @@ OWN_COLUMNS: Mapping[str, pa.DataType] = {
     "rephrase.templates": pa.string(),  # numbers of the templates, by passage
     "rephrase.model": pa.string(),
     "rephrase.model_licence": pa.string(),
-    "rephrase.sampling": pa.string(),  # JSON: temperature, top_p, seeds by passage
+    "rephrase.sampling": pa.string(),  # JSON: top_p; by passage temperature and seed of its last try
     "rephrase.parent_source": pa.string(),
     "rephrase.prompt_tokens": pa.int64(),  # over all passages and tries
     "rephrase.completion_tokens": pa.int64(),
@@ -80,7 +80,8 @@ class WriteConfig(PlanConfig, ModelOptions):
     model_licence: str = ""
     """Licence of the model, or what it says of its output; it is noted with each new document."""
     price_in: float = Field(0.0, ge=0)
-    """Price of a million tokens of prompts, for the report."""
+    """Price of a million tokens of prompts. The report says what all answers cost by the prices that the recipe gives
+    today: to change them, change them here and run again, which makes nothing but the report."""
     price_out: float = Field(0.0, ge=0)
     """Price of a million tokens of answers."""
 
@@ -146,12 +147,17 @@ class RephraseWrite(Map[WriteConfig]):
         return service_of(self.config) if self.config.is_on else None
 
     def setup(self, context: Context) -> None:
-        """Read the plan and the styles, and get ready to ask."""
+        """Read the plan and the styles, and get ready to ask.
+
+        Raises:
+            StageError: ``context_tokens`` are too few for a style.
+        """
         c = self.config
         if not c.is_on:
             return
         self._counter = TokenCounter(c.tokenizer)
         styles = chosen_styles(c.style, c.styles)
+        self._rooms = {style.name: room_of(style, c.context_tokens, self._counter) for style in styles}
         self._chooser = Chooser(c, styles, read_shares(context.side["plan"]), context.seed)
         self._log = AnswerLog(context.answers)
         self._threads = threads_of(c, context)
@@ -168,15 +174,16 @@ class RephraseWrite(Map[WriteConfig]):
     def _writer(self, engine: Engine) -> Writer:
         c = self.config
         sampling = Sampling(c.temperature, c.top_p)
-        return Writer(engine, self._log, self._counter, self._model(), sampling, c.context_tokens, self._context.seed)
+        return Writer(engine, self._log, self._counter, self._model(), sampling, self._rooms, self._context.seed)
 
     def process(self, batch: pa.Table) -> Outcome:
-        return next(self.stream(iter([batch])))
+        (outcome,) = self.stream(iter([batch]))
+        return outcome
 
     def stream(self, batches: Iterator[pa.Table]) -> Iterator[Outcome]:
         """One request at a time in each of many threads: passages wait for a thread, never for the end of a batch."""
         if not self.config.is_on:
-            yield from (_all_left_alone(batch, "rephrasing_off") for batch in batches)
+            yield from (_all_left_alone(batch) for batch in batches)
             return
         engine = engine_of(self.config, self._context)
         writer = self._writer(engine)
@@ -197,17 +204,17 @@ class RephraseWrite(Map[WriteConfig]):
 
     def _begun(self, batch: pa.Table, writer: Writer, pool: ThreadPoolExecutor) -> _Batch:
         choices = self._chooser.choices(batch, self._counter.count)
+        chosen = [row for row, choice in enumerate(choices) if choice.styles]
+        inherited = [name for name in batch.column_names if _is_inherited(name)]
+        parents = batch.select(inherited).take(pa.array(chosen, pa.int64())).to_pylist()
         tasks = []
-        for row, choice in enumerate(choices):
-            if not choice.styles:
-                continue
-            parent = {name: batch[name][row].as_py() for name in batch.column_names if _is_inherited(name)}
+        for row, parent in zip(chosen, parents, strict=True):
             shard = _shard_of(parent)
-            for style in choice.styles:
+            for style in choices[row].styles:
                 passages = writer.passages(parent["id"], parent["text"], parent["language"], style)
                 written = [pool.submit(writer.write, passage, style, parent["language"], shard) for passage in passages]
                 tasks.append(_Task(parent, style, passages, written))
-        return _Batch(batch, choices, tasks)
+        return _Batch(batch, choices, parents, tasks)
 
     def _outcome(self, begun: _Batch) -> Outcome:
         left = [row for row, choice in enumerate(begun.choices) if not choice.styles]
@@ -228,11 +235,8 @@ class RephraseWrite(Map[WriteConfig]):
                 reason, evidence = result.failure
                 verdict: Verdict = "failed" if result.is_request_failure else "dropped"
                 removed.append(removal(child, verdict, reason, evidence))
-        removed += [
-            removal(task.parent, "dropped", "rephrased", f"as {', '.join(ids)}")
-            for task in begun.tasks
-            if (ids := children.pop(task.parent["id"], None))
-        ]
+        for parent in begun.parents:
+            removed.append(removal(parent, "dropped", "rephrased", f"as {', '.join(children[parent['id']])}"))
         created = Counter(self.config.source_of(task.style.name, task.parent["source"]) for task in begun.tasks)
         marks = [begun.batch.schema.field(name) for name in begun.batch.column_names if name.startswith(MARKS)]
         extra = [*marks, *(pa.field(name, kind) for name, kind in OWN_COLUMNS.items())]
@@ -241,7 +245,8 @@ class RephraseWrite(Map[WriteConfig]):
     def _child(self, task: _Task, written: Sequence[Written], result: NewText) -> dict[str, Any]:
         c, parent, style = self.config, task.parent, task.style
         failed_text = next((w.answer.text for w in written if w.failure), "")
-        sampling = {"temperature": c.temperature, "top_p": c.top_p, "seeds": [w.seed for w in written]}
+        temperatures, seeds = [w.temperature for w in written], [w.seed for w in written]
+        sampling = {"temperatures": temperatures, "top_p": c.top_p, "seeds": seeds}
         return {
             **parent,
             "id": f"{parent['id']}~{style.name}.{self._variant}",
@@ -264,14 +269,12 @@ class RephraseWrite(Map[WriteConfig]):
 
     def _note(self, noted: dict[str, int], written: Sequence[Written], result: NewText) -> None:
         prompt, completion = sum(w.prompt_tokens for w in written), sum(w.completion_tokens for w in written)
-        cost = prompt * self.config.price_in + completion * self.config.price_out  # millionths, the prices per million
         for name, count in (
             ("rephrase_requests", sum(w.requests for w in written)),
             ("rephrase_retries", sum(max(0, w.requests + w.reused - 1) for w in written)),
             ("rephrase_reused", sum(w.reused for w in written)),
             ("rephrase_prompt_tokens", prompt),
             ("rephrase_completion_tokens", completion),
-            ("rephrase_cost_micro", round(cost)),
             ("rephrase_raw_passages", result.raw_passages),
             ("rephrase_left_out_passages", result.left_out),
         ):
@@ -293,6 +296,7 @@ class _Task:
 class _Batch:
     batch: pa.Table
     choices: list[Choice]
+    parents: list[dict[str, Any]]  # documents that are being written in some style
     tasks: list[_Task]
 
 
@@ -310,9 +314,9 @@ def _shard_of(row: Mapping[str, Any]) -> str:
     return sha256(place.encode()).hexdigest()[:32]
 
 
-def _all_left_alone(batch: pa.Table, reason: str) -> Outcome:
+def _all_left_alone(batch: pa.Table) -> Outcome:
     rows = range(batch.num_rows)
-    removed = removals(batch, rows, [("dropped", reason, "it stays where it was")] * batch.num_rows)
+    removed = removals(batch, rows, [("dropped", "rephrasing_off", "it stays where it was")] * batch.num_rows)
     extra = [pa.field(name, kind) for name, kind in OWN_COLUMNS.items()]
     return Outcome(documents([], extra), removed)
 

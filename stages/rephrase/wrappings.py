@@ -32,11 +32,6 @@ def without_reasoning(text: str) -> str | None:
     return None if _OPENING.search(text) else text
 
 
-def has_reasoning(text: str) -> bool:
-    """Whether marks of reasoning stand in a text."""
-    return any(mark.search(text) for mark in (_OPENING, _CLOSING, _FINAL_CHANNEL))
-
-
 def unwrapped(text: str, style: Style, passage: str) -> str:
     """The text that was asked for: in normal form C, without what cannot be seen and what stands around it."""
     text = unicodedata.normalize("NFC", visible(text)).strip()

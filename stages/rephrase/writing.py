@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from threading import Semaphore
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 import xxhash
 
+from pipeline.errors import StageError
 from stages.models.answer_log import AnswerLog
 from stages.models.engine import Answer, Engine, Request, RequestFailedError
 from stages.rephrase.answers import ParsedAnswer, QuestionAnswer, cleaned, rendered
@@ -31,6 +33,9 @@ JUDGES_AT_ONCE = 2
 
 FRAME_TOKENS = 200
 """Room for the words around a passage that are no template's, the chat template's own, and what counting misses."""
+
+LEAST_ROOM = 32
+"""Tokens that a passage must have room for: as many as ``chunk_tokens`` of a style are at least."""
 
 MAX_RAW_SHARE = 0.5
 """Share of a document that may stay as it is in a style that falls back to it."""
@@ -64,6 +69,7 @@ class Written:
     failure: tuple[str, str] | None = None  # reason and evidence
     is_request_failure: bool = False  # there was no answer at all
     seed: int = 0  # of the last try
+    temperature: float = 0.0  # of the last try
     requests: int = 0  # made for it now
     reused: int = 0  # answers that were there from before
     prompt_tokens: int = 0  # of all answers, those from before too
@@ -92,42 +98,31 @@ class Writer:
         counter: TokenCounter,
         model: Mapping[str, Any],
         sampling: Sampling,
-        context_tokens: int,
+        rooms: Mapping[str, int],
         seed: int,
     ) -> None:
         """
         Args:
             model: what besides a request decides about its answer: name, revision, further fields of the request.
-            context_tokens: most tokens of a prompt and its answer.
+            rooms: by the name of each style, the tokens of a passage for which the context suffices (``room_of``).
         """
         self._engine, self._log, self._counter = engine, log, counter
         self._model = orjson.dumps(model, option=orjson.OPT_SORT_KEYS)
-        self._sampling, self._context_tokens, self._seed = sampling, context_tokens, seed
-        self._template_tokens: dict[str, int] = {}
+        self._sampling, self._rooms, self._seed = sampling, rooms, seed
         self._judges = Semaphore(JUDGES_AT_ONCE)
 
     def passages(self, document_id: str, text: str, language: str | None, style: Style) -> list[Passage]:
         """A document's passages in a style, in order: each fits into the model's context with its prompt and answer."""
-        most = min(style.chunk_tokens, self._room(style))
+        most = min(style.chunk_tokens, self._rooms[style.name])
         chunks = chunks_of(text, self._counter.count, most, min(style.overlap_tokens, most // 2))
-        chunks = [chunk for chunk in chunks if chunk.text.strip()]
-        counts = self._counter.count([chunk.text for chunk in chunks])
         found = []
-        for i, (chunk, tokens) in enumerate(zip(chunks, counts, strict=True)):
+        for i, chunk in enumerate(chunk for chunk in chunks if chunk.text.strip()):
             template = template_index_of(style, document_id, i, self._seed)
             key = f"{self._seed} {document_id} {style.name} {i}"
             prompt = prompt_of(style, template, chunk.text, key, language, self._counter.control_tokens)
             seeds = tuple(xxhash.xxh3_64_intdigest(f"sampling {key} {n}") % 2**31 for n in range(TRIES))
-            found.append(Passage(chunk, prompt, template, style.max_answer_tokens(tokens), seeds))
+            found.append(Passage(chunk, prompt, template, style.max_answer_tokens(chunk.tokens), seeds))
         return found
-
-    def _room(self, style: Style) -> int:
-        """Tokens of a passage for which the context suffices."""
-        if style.fingerprint not in self._template_tokens:
-            counts = self._counter.count([*style.templates, style.reminder])
-            self._template_tokens[style.fingerprint] = max(counts) + counts[-1] + FRAME_TOKENS
-        room = self._context_tokens - self._template_tokens[style.fingerprint] - style.max_answer_tokens(0)
-        return max(1, int(room / (1 + style.output_ratio)))
 
     def write(self, passage: Passage, style: Style, language: str | None, shard: str) -> Written:
         """The answer about a passage, measured by the style's gates; of the tries the first that passes, else the last.
@@ -143,7 +138,9 @@ class Writer:
             try:
                 answer, is_new = self._asked(request, shard)
             except RequestFailedError as error:
-                written = Written(ParsedAnswer(""), {}, (f"request_{error.reason}", error.evidence), True, seed)
+                written = Written(
+                    ParsedAnswer(""), {}, (f"request_{error.reason}", error.evidence), True, seed, temperature
+                )
                 requests += 1
                 break
             requests += is_new
@@ -151,7 +148,8 @@ class Writer:
             prompt_tokens += answer.prompt_tokens
             completion_tokens += answer.completion_tokens
             with self._judges:
-                written = replace(self._judged(passage, answer, style, language), seed=seed)
+                judged = self._judged(passage, answer, style, language)
+            written = replace(judged, seed=seed, temperature=temperature)
             if written.failure is None:
                 break
         return replace(
@@ -192,6 +190,24 @@ class Writer:
 
         pairs = tuple(QuestionAnswer(whole(pair.question), whole(pair.answer)) for pair in answer.questions)
         return replace(answer, text=whole(answer.text), questions=pairs)
+
+
+def room_of(style: Style, context_tokens: int, counter: TokenCounter) -> int:
+    """Tokens of a passage for which a context suffices that holds the prompt and the answer.
+
+    Raises:
+        StageError: they are less than ``LEAST_ROOM``.
+    """
+    counts = counter.count([*style.templates, style.reminder])
+    around = max(counts) + counts[-1] + FRAME_TOKENS + style.max_answer_tokens(0)
+    room = int((context_tokens - around) / (1 + style.output_ratio))
+    if room < LEAST_ROOM:
+        least = around + math.ceil(LEAST_ROOM * (1 + style.output_ratio))
+        raise StageError(
+            f"rephrase: the style '{style.name}' has no room for passages in context_tokens ({context_tokens}): it "
+            f"needs at least {least}. Set context_tokens to what the model allows, or leave the style out"
+        )
+    return room
 
 
 def new_text(text: str, style: Style, passages: Sequence[Passage], written: Sequence[Written]) -> NewText:

@@ -1,7 +1,9 @@
 """One stage on a few files: a line of JSON for each document, with its fate and what was measured."""
 
 import json
+import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.commands import try_stage
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, SluiceError, StageError
+from pipeline.registry import stage_names
+from pipeline.stage import Map, Outcome, StageConfig
+from tests.chat_server import ChatServer, Reply, completion
 from tests.stages.in_process import write_lines
 from tests.stages.pdf_files import text_pdf
+from tests.stages.rephrase.conftest import PAGES, REWRITTEN, Asked, sound_model
 
 SENTENCE = "The committee met in the old hall and spoke of the rivers of the county for a long time. "
 SHORT = "the committee of that county and its rivers"
@@ -162,3 +168,64 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_files_of_two_kinds_are_refused(page: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="html_files and json_lines"):
         tried("gopher_quality", page, write_lines(tmp_path / "docs.jsonl", ["text"]))
+
+
+class Broken(Map[StageConfig]):
+    """A stage with a bug."""
+
+    name = "broken"
+
+    def process(self, batch: pa.Table) -> Outcome:
+        raise KeyError("no such thing")
+
+
+def test_the_account_of_a_bug_is_where_the_message_says(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="KeyError: 'no such thing'") as caught:
+        tried(f"{__name__}:Broken", write_lines(tmp_path / "docs.jsonl", [SENTENCE]))
+    account = Path(str(caught.value).rpartition(" ")[2])
+    assert "Traceback" in account.read_text()
+    shutil.rmtree(account.parent)
+
+
+@pytest.mark.parametrize("stage", stage_names())
+def test_each_stage_can_be_tried_or_says_in_one_line_why_not(stage: str, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "docs.jsonl", [SENTENCE * 5, SHORT])
+    lines, problem = [], ""
+    try:
+        lines = list(try_stage(stage, [str(path)], []))
+    except SluiceError as error:
+        problem = str(error)
+    assert lines or len(problem.splitlines()) == 1
+    assert "KeyError" not in problem
+
+
+def rephrased(reply: Callable[[Asked, int], Reply], path: Path, *options: str) -> list[dict[str, Any]]:
+    server = ChatServer(reply, request_type=Asked)
+    try:
+        asked = (f"endpoints={server.url}", "model=small", "style=encyclopaedic", "temperature=0", *options)
+        return tried("rephrase", path, options=asked)
+    finally:
+        server.close()
+
+
+def test_a_document_through_rephrasing_with_its_scores(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "docs.jsonl", [PAGES["mill"]])
+    parent, child = rephrased(sound_model, path)
+    assert (parent["text"], parent["reason"]) == (PAGES["mill"], "rephrased")
+    assert (child["text"], child["kept"]) == (REWRITTEN["mill"], True)
+    assert child["id"].startswith(f"{parent['id']}~encyclopaedic")
+    assert child["scores"]["rephrase.support"] > 0.6
+
+
+def test_an_answer_that_a_gate_refuses_is_shown_with_its_scores(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "docs.jsonl", [PAGES["mill"]])
+    wrong = REWRITTEN["mill"].replace("3,500", "9,200").replace("1897", "1931")
+    _, child = rephrased(lambda request, before: completion(wrong), path)
+    assert (child["text"], child["reason"], child["evidence"]) == (wrong, "changed_numbers", "2 > 0")
+    assert child["scores"]["rephrase.changed_numbers"] == 2
+
+
+def test_a_stage_that_works_with_what_others_have_made_is_told_with_the_one_to_try(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "docs.jsonl", [PAGES["mill"]])
+    with pytest.raises(RecipeError, match=r"'rephrase_write' works with what other parts of .* try 'rephrase'"):
+        tried("rephrase_write", path, options=("endpoints=http://127.0.0.1:9/v1", "model=small"))

@@ -1,8 +1,10 @@
 """How host and worker talk over their socket: frames of JSON, each behind its length in four bytes.
 
-To the worker go ``{"ask": [[key, prompt, max_tokens, temperature, top_p, seed], ...]}`` and ``{"abort": [key, ...]}``.
-From it come ``{"ready": max_model_len}``, once; ``{"tokens": made so far}``, every second;
-``{"answer": [key, text, finish_reason, prompt_tokens, completion_tokens]}``; ``{"failed": [key, reason, evidence]}``.
+To the worker go ``{"ask": [[key, prompt, max_tokens, temperature, top_p, seed], ...]}``, each with its picture behind
+it if it has one (PNG in base64), and ``{"abort": [key, ...]}``. From it come ``{"ready": max_model_len}``, once, 0 if
+it does not know; ``{"tokens": made so far}``, every second;
+``{"answer": [key, text, finish_reason, prompt_tokens, completion_tokens]}``; ``{"failed": [key, reason, evidence]}``;
+``{"given_up": why no request is worth making}``.
 """
 
 from __future__ import annotations

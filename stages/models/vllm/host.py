@@ -6,6 +6,7 @@ tokens that it makes, since an engine may hang with its health check still well 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib.util
 import itertools
@@ -89,6 +90,7 @@ class VllmHost:
         options: VllmOptions,
         *,
         program: Sequence[str] = WORKER,
+        reads_pictures: bool = False,
         stall_s: float = STALL_S,
         start_deadline_s: float = START_DEADLINE_S,
         lease_s: float = LEASE_S,
@@ -96,11 +98,12 @@ class VllmHost:
         """
         Args:
             program: the worker; it is given the path of a socket, and the options as JSON.
+            reads_pictures: whether it can be given requests with pictures.
             stall_s: time that requests under way may go without a new token.
             start_deadline_s: time until the engine must have answered a first request.
             lease_s: time after which the requests of a client that does not call are forgotten.
         """
-        self._options, self._program = options, tuple(program)
+        self._options, self._program, self._reads_pictures = options, tuple(program), reads_pictures
         self._stall_s, self._start_deadline_s, self._lease_s = stall_s, start_deadline_s, lease_s
         self._window = math.ceil(WINDOW * options.max_num_seqs)
         self._lock = threading.RLock()  # guards all that follows
@@ -185,7 +188,7 @@ class VllmHost:
         for number, request in requests:
             if number in known:
                 continue
-            if problem := _unfit(request):
+            if problem := _unfit(request, self._reads_pictures):
                 caller.finish(number, RequestFailedError("refused", problem))
             else:
                 new.append(Held(next(self._keys), caller, number, request))
@@ -296,6 +299,7 @@ class VllmHost:
 
         Raises:
             _EngineEndedError: it has ended, or hangs.
+            MachineError: it can do nothing with what it is asked.
         """
         progressed = time.monotonic()
         while not self._is_closed:
@@ -325,7 +329,11 @@ class VllmHost:
     # -- on that thread, under the lock
 
     def _take_message(self, message: dict[str, Any]) -> bool:
-        """Returns whether the message shows that the engine gets on."""
+        """Returns whether the message shows that the engine gets on.
+
+        Raises:
+            MachineError: it can do nothing with what it is asked.
+        """
         if "tokens" in message:
             tokens, self._tokens = self._tokens, message["tokens"]
             return bool(self._tokens != tokens)
@@ -337,6 +345,8 @@ class VllmHost:
         elif "failed" in message:
             key, reason, evidence = message["failed"]
             self._finish(key, RequestFailedError(reason, evidence))
+        elif "given_up" in message:
+            raise MachineError(message["given_up"])
         return True
 
     def _finish(self, key: int, answer: Answer | RequestFailedError) -> None:
@@ -419,12 +429,13 @@ class VllmHost:
 def _told(held: Held) -> list[Any]:
     """A request as the worker is told it."""
     asked = held.request
-    return [held.key, asked.prompt, asked.max_tokens, asked.temperature, asked.top_p, asked.seed]
+    told = [held.key, asked.prompt, asked.max_tokens, asked.temperature, asked.top_p, asked.seed]
+    return [*told, base64.b64encode(asked.image_png).decode()] if asked.image_png else told
 
 
-def _unfit(request: Request) -> str:
+def _unfit(request: Request, reads_pictures: bool) -> str:
     """Why the engine cannot be given this request, if so."""
-    if request.image_png:
+    if request.image_png and not reads_pictures:
         return "this engine reads no pictures: have a server read them"
     if request.seed is not None and request.seed.bit_length() > MAX_SEED_BITS:
         return f"the seed {request.seed} is longer than {MAX_SEED_BITS} bits"

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 import pyarrow as pa
 from pydantic import Field, JsonValue, model_validator
 
-from pipeline.stage import Context, Map, Outcome, StageConfig, with_columns
+from pipeline.stage import Context, Map, Outcome, Service, StageConfig, with_columns
 from stages.models.answer_log import AnswerLog
 from stages.models.chat import ChatEngine
-from stages.models.endpoints import RunningServer, Server
-from stages.models.pace import FIRST_LIMIT
-from stages.models.vllm_server import VllmServer, vllm_command
+from stages.models.endpoints import RunningServer
+from stages.models.engine import Engine
+from stages.models.leased import LeasedEngine
+from stages.models.vllm.host import WINDOW
+from stages.models.vllm.server_worker import ServerOptions, server_host
 from stages.pdf.page import Block, Line, Page
 from stages.pdf.vision.pictures import PagePictures, StoredPictures
 from stages.pdf.vision.profiles import PROFILES, ProfileName
@@ -42,8 +46,8 @@ class PdfVisionConfig(StageConfig):
     that has the fewest under way. Without any, and without ``engine: vllm``, the lane is off."""
 
     engine: Literal["endpoints", "vllm"] = "endpoints"
-    """Who runs the model: servers given under ``endpoints``, or vLLM, which each worker then starts on a GPU of its own
-    (needs the extra ``sluice[vllm]``)."""
+    """Who runs the model: servers given under ``endpoints``, or vLLM, a server on each GPU of the cluster that serves
+    all tasks (needs the extra ``sluice[vllm]``)."""
 
     model: str = ""
     """Name of the model as the servers know it; with ``engine: vllm`` a folder or a name on the Hugging Face hub. It
@@ -83,8 +87,8 @@ class PdfVisionConfig(StageConfig):
     """Further fields of each request, for example vLLM's ``repetition_detection``."""
 
     concurrency: int = Field(32, ge=1)
-    """Requests under way at once, per task and server. A server that does better with fewer, or
-    answers 429, gets fewer."""
+    """Requests under way at once, per task and server. A server that does better with fewer, or answers 429, gets
+    fewer. With ``engine: vllm`` per server, whatever the number of tasks."""
 
     timeout_s: float = Field(300.0, gt=0)
     """Time limit of one request."""
@@ -140,15 +144,28 @@ class PdfVision(Map[PdfVisionConfig]):
 
     def __init__(self, config: PdfVisionConfig) -> None:
         super().__init__(config)
-        self.gpus = 1.0 if config.engine == "vllm" else 0.0
         if config.is_on:
             self.requires = (*self.requires, PICTURE_COLUMN)
 
     def note(self) -> str | None:
         return None if self.config.is_on else "the vision-language lane is off: no endpoint is given"
 
+    def service(self) -> Service | None:
+        c = self.config
+        if c.engine != "vllm":
+            return None
+        profile = PROFILES[c.profile]
+        options = ServerOptions(
+            c.model,
+            (*profile.server_arguments, *c.server_arguments),
+            c.concurrency,
+            c.timeout_s,
+            {"repetition_detection": REPETITION_DETECTION, **profile.extra_body, **c.extra_body},
+        )
+        return Service(partial(server_host, options), gpus=1.0)
+
     def setup(self, context: Context) -> None:
-        self._answers = context.answers
+        self._context = context
 
     def pictures(self) -> PagePictures:
         """Where the pictures come from."""
@@ -167,13 +184,13 @@ class PdfVision(Map[PdfVisionConfig]):
         if not self.config.is_on:
             yield from (Outcome(_updated(batch, [], [], [])) for batch in batches)
             return
-        engine = _engine(self.config)
+        engine = self._engine()
         limits = Limits(**{name: getattr(self.config, name) for name in _LIMITS})
         reader = PageReader(engine, PROFILES[self.config.profile], self.pictures(), limits)
         most_ahead = 2 * engine.most_at_once  # pages, so that all of its places are taken
         begun: deque[_Begun] = deque()
         pool = ThreadPoolExecutor(engine.most_at_once)
-        with AnswerLog(self._answers, OPEN_SHARDS) as log:
+        with AnswerLog(self._context.answers, OPEN_SHARDS) as log:
             try:
                 for batch in batches:
                     begun.append(self._begin(batch, reader, log, pool))
@@ -185,6 +202,20 @@ class PdfVision(Map[PdfVisionConfig]):
                 pool.shutdown(wait=False, cancel_futures=True)
                 engine.close()  # else an error would wait for all requests under way
                 pool.shutdown()
+
+    def _engine(self) -> Engine:
+        c = self.config
+        if c.engine == "vllm":
+            return LeasedEngine(self._context.service, first_room=math.ceil(WINDOW * c.concurrency))
+        return ChatEngine(
+            [RunningServer(url) for url in c.endpoints],
+            c.model,
+            most_at_once=c.concurrency,
+            timeout_s=c.timeout_s,
+            max_outage_s=c.max_outage_s,
+            api_key_variable=c.api_key_variable,
+            extra_body={**PROFILES[c.profile].extra_body, **c.extra_body},
+        )
 
     def _begin(self, batch: pa.Table, reader: PageReader, log: AnswerLog, pool: ThreadPoolExecutor) -> _Begun:
         lanes, hard = batch.column("pdf.lane").to_pylist(), batch.column("pdf.hard").to_pylist()
@@ -246,33 +277,6 @@ def _document(row: Mapping[str, Any]) -> str:
 
 
 _LIMITS = ("temperatures", "max_tokens", "min_precision", "min_recall", "min_confidence")
-_servers: dict[str, VllmServer] = {}  # of this process, which ends with them
-
-
-def _engine(config: PdfVisionConfig) -> ChatEngine:
-    profile = PROFILES[config.profile]
-    extra: dict[str, Any] = {**profile.extra_body, **config.extra_body}
-    servers: list[Server]
-    if config.engine == "vllm":
-        extra = {"repetition_detection": REPETITION_DETECTION} | extra
-        arguments = ("--served-model-name", config.model, *profile.server_arguments, *config.server_arguments)
-        command = vllm_command(config.model, arguments)
-        name = " ".join(command(0))
-        if name not in _servers:
-            _servers[name] = VllmServer(command)
-        servers = [_servers[name]]
-    else:
-        servers = [RunningServer(url) for url in config.endpoints]
-    return ChatEngine(
-        servers,
-        config.model,
-        most_at_once=config.concurrency,
-        timeout_s=config.timeout_s,
-        max_outage_s=config.max_outage_s,
-        first_limit=config.concurrency if config.engine == "vllm" else FIRST_LIMIT,  # vLLM itself takes what it stands
-        api_key_variable=config.api_key_variable,
-        extra_body=extra,
-    )
 
 
 def witness_of(page: Page, text: str | None) -> Witness:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from lxml import etree
 
 from pipeline.report.facts import Facts
@@ -50,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         {
             "docs": {"stage": "json_lines", "files": "docs.jsonl"},
             "books": {"stage": "json_lines", "files": "books.jsonl"},
-            "new": {"stage": STAGE, "from": ["docs", "books"], **options},
+            "new": {"stage": STAGE, "from": ["docs", "books"], "price_in": 2, "price_out": 10, **options},
         },
     )
     return Run.open(folder / "run")
@@ -93,13 +94,32 @@ def test_rejections_and_the_synthetic_share_by_source(root: etree._Element) -> N
     assert by_source["books"][5].endswith("of at most 20 %")
 
 
+def headline(root: etree._Element) -> dict[str, str]:
+    return {said(fact.find("dt")): said(fact.find("dd")) for fact in root.iter("div") if fact.find("dt") is not None}
+
+
 def test_the_headline_counts_tokens_and_cost(root: etree._Element, run: Run) -> None:
-    facts = {said(fact.find("dt")): said(fact.find("dd")) for fact in root.iter("div") if fact.find("dt") is not None}
+    facts = headline(root)
     (noted,) = [c.noted for c in Facts(run).artifacts["new.written"].ledger.last().values() if c.noted]
     assert facts["tokens out"] == f"{noted['rephrase_completion_tokens']:,}"
-    assert facts["cost"] == f"{noted['rephrase_requests'] * 0.0015:.2g}"
+    cost = (2 * noted["rephrase_prompt_tokens"] + 10 * noted["rephrase_completion_tokens"]) / 1e6
+    assert facts["cost"] == f"{cost:.2g}"
     assert facts["kept"] == str(sum(c.kept for c in Facts(run).artifacts["new"].ledger.last().values()))
     assert "of which 3 asked again" in said(root)
+
+
+def test_the_cost_is_that_of_the_prices_that_the_recipe_gives_today(run: Run) -> None:
+    def cost(**prices: float) -> str | None:
+        facts = Facts(run)
+        recipe = yaml.safe_load(facts.recipe_text)
+        recipe["artifacts"]["new"] |= prices
+        facts.recipe_text = yaml.safe_dump(recipe)
+        return headline(etree.fromstring(rephrasing_section(facts) or "")).get("cost")
+
+    assert cost(price_in=0, price_out=0) is None
+    assert float(cost(price_in=2e6, price_out=0).replace(",", "")) == pytest.approx(
+        float(cost(price_in=1e6, price_out=0).replace(",", "")) * 2
+    )
 
 
 def test_a_sample_stands_beside_its_source_with_the_differences_marked(root: etree._Element) -> None:

@@ -114,6 +114,14 @@ def test_half_an_answer_is_none() -> None:
             Connections().post(f"{server.url}/chat/completions", body, {}, 5)
 
 
+def test_a_connection_that_was_made_while_all_were_closed_does_not_wait_for_an_answer(server: Server) -> None:
+    made = Connections()
+    made.close()
+    with pytest.raises(ExchangeError, match="have been closed"):
+        made.post(server.url, b"text", {}, 5)
+    assert server.targets == []
+
+
 def test_nobody_there_is_another_matter_than_no_answer() -> None:
     with Server() as gone:
         url = gone.url

@@ -19,6 +19,7 @@ from stages.models.engine import Answer, Request, RequestFailedError
 from stages.models.leased import LeasedEngine
 from stages.models.vllm.host import Exchanged, VllmHost
 from stages.models.vllm.options import VllmOptions
+from tests.stages.models.processes import await_that
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -107,13 +108,6 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LeasedEng
     yield engine
     for each in made:
         each.close()
-
-
-def await_that(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 def mortal_desk(**options: Any) -> Mortal:
@@ -296,6 +290,16 @@ def test_closing_gives_up_the_leases_and_tells_who_waits(engines) -> None:
         with pytest.raises(MachineError, match="closed"):
             asked.result(10)
     assert len(process.held.left) == 1
+
+
+def test_who_asks_once_all_is_lost_is_told_at_once(engines, monkeypatch) -> None:
+    monkeypatch.setattr(leased, "LOOK_S", 60.0)
+    engine = engines(Mortal(Desk))
+    engine.close()
+    began = time.monotonic()
+    with pytest.raises(MachineError, match="closed"):
+        engine.ask(Request("one", 1))
+    assert time.monotonic() - began < 1
 
 
 def test_every_request_is_answered_exactly_once_while_hosts_and_engines_die(engines, tmp_path, monkeypatch) -> None:

@@ -20,6 +20,13 @@ MEASURED = [
 ]
 
 
+class SmallConfig(PlanConfig):
+    """With prices, as the real stage has them."""
+
+    price_in: float = 0.0
+    price_out: float = 0.0
+
+
 class SmallWrite(Map[PlanConfig]):
     """Write what the documents themselves say their answers are."""
 
@@ -36,7 +43,7 @@ class SmallWrite(Map[PlanConfig]):
     def process(self, batch: pa.Table) -> Outcome:
         kept, removed, created = [], [], 0
         noted = {"rephrase_requests": 0, "rephrase_retries": 0, "rephrase_prompt_tokens": 0}
-        noted |= {"rephrase_completion_tokens": 0, "rephrase_cost_micro": 0, "rephrase_reused": 1}
+        noted |= {"rephrase_completion_tokens": 0, "rephrase_reused": 1}
         for row, choice in zip(batch.to_pylist(), self._chooser.choices(batch, count_words), strict=True):
             removed.append(removal(row, "dropped", choice.reason or "rephrased", choice.evidence))
             for style in choice.styles:
@@ -45,7 +52,6 @@ class SmallWrite(Map[PlanConfig]):
                 noted["rephrase_requests"] += 1
                 noted["rephrase_prompt_tokens"] += child["rephrase.prompt_tokens"]
                 noted["rephrase_completion_tokens"] += child["rephrase.completion_tokens"]
-                noted["rephrase_cost_micro"] += 1500
                 if child["text"].endswith("!"):
                     noted["rephrase_retries"] += 1
                     removed.append(removal(child, "dropped", child["text"][:-1], "0.31 < 0.6"))
@@ -72,14 +78,15 @@ def written(row: dict[str, Any], style: str) -> dict[str, Any]:
     }
 
 
-class SmallRephrase(Composite[PlanConfig]):
+class SmallRephrase(Composite[SmallConfig]):
     """From documents to what is kept of their rephrasings."""
 
     name = "rephrase"
-    config_type = PlanConfig
+    config_type = SmallConfig
 
     def expand(self, inputs: tuple[str, ...]) -> list[Expansion]:
-        options, write = self.config.model_dump(mode="json"), f"{__name__}:SmallWrite"
+        options = self.config.model_dump(mode="json", include=set(PlanConfig.model_fields))
+        write = f"{__name__}:SmallWrite"
         return [
             Expansion(".plan", "stages.rephrase.plan:RephrasePlan", options, inputs),
             Expansion(".masked", "privacy", {}, inputs),

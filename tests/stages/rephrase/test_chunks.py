@@ -47,7 +47,7 @@ def test_no_character_is_lost_or_changed_and_no_chunk_is_too_long(text: str, mos
         assert chunk.start - chunk.overlap_start <= overlap
     for chunk in chunks:
         assert chunk.text == text[chunk.overlap_start : chunk.end]
-        assert len(chunk.text) <= most
+        assert chunk.tokens == len(chunk.text) <= most
 
 
 @given(texts, st.integers(4, 60))
@@ -59,7 +59,8 @@ def test_a_count_that_is_not_a_sum_holds_too(text: str, most: int) -> None:
 
     chunks = chunks_of(text, odd, most)
     assert "".join(chunk.text for chunk in chunks) == text
-    assert all(count <= most for count in odd([chunk.text for chunk in chunks]))
+    assert [chunk.tokens for chunk in chunks] == odd([chunk.text for chunk in chunks])
+    assert all(chunk.tokens <= most for chunk in chunks)
 
 
 def test_a_whole_that_counts_more_than_its_parts_is_cut_again() -> None:

@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from pipeline.artifact import Artifact
-from pipeline.errors import MachineError, RecipeError
+from pipeline.errors import MachineError, RecipeError, StageError
+from pipeline.stage import Context
+from stages.models.answer_log import AnswerLog
 from stages.rephrase import stage as rephrase_stage
-from stages.rephrase.stage import RephraseConfig, WriteConfig
+from stages.rephrase.stage import RephraseConfig, RephraseWrite, WriteConfig
 from stages.rephrase.styles import STYLES_FILE, read_styles
 from tests.chat_server import PASSING_FAULTS, Reply, completion
 from tests.stages.in_process import removed_from, rows_of, run_here, write_lines
@@ -58,8 +60,7 @@ def test_a_new_document_tells_where_it_comes_from(tmp_path: Path, serve: Serve) 
     assert (child["rephrase.style"], child["rephrase.style_fingerprint"]) == ("encyclopaedic", style.fingerprint)
     assert (child["rephrase.model"], child["rephrase.model_licence"]) == ("small@r1", "Apache-2.0")
     sampling = json.loads(child["rephrase.sampling"])
-    assert sampling["temperature"] == 0.3
-    assert sampling["seeds"] == [server.requests[0].body["seed"]]
+    assert sampling == {"temperatures": [0.3], "top_p": 0.95, "seeds": [server.requests[0].body["seed"]]}
     assert child["rephrase.completion_tokens"] == len(REWRITTEN["mill"].split())
     assert child["rephrase.number_precision"] == 1.0
     assert child["rephrase.support"] > 0.6
@@ -91,6 +92,22 @@ def test_an_answer_that_fails_a_gate_is_asked_for_once_more_and_may_pass(tmp_pat
     assert [row["text"] for row in rows_of(found["new"])] == [REWRITTEN["mill"]]
     assert len(set(seeds)) == 2
     assert noted(found["new.written"], "rephrase_retries") == 1
+
+
+def test_the_sampling_that_is_told_of_each_passage_is_that_of_its_last_try(tmp_path: Path, serve: Serve) -> None:
+    paragraphs = [f"{MILL} This is the account of the year {1900 + i}." for i in range(40)]
+
+    def reply(request: Asked, before: int) -> Reply:
+        fails = before == 0 and "year 1939" in request.passage
+        return completion("I cannot do that.") if fails else sound_model(request, before)
+
+    server = serve(reply)
+    options = {"context_tokens": 2048, "temperature": 0.2}
+    (child,) = rows_of(rephrased(tmp_path, ["\n\n".join(paragraphs)], server.url, **options)["new"])
+    sampling = json.loads(child["rephrase.sampling"])
+    assert sampling["temperatures"] == [*[0.2] * (child["rephrase.passages"] - 1), 0.5]
+    asked = {request.body["seed"]: request.body["temperature"] for request in server.requests}
+    assert [asked[seed] for seed in sampling["seeds"]] == sampling["temperatures"]
 
 
 def test_an_answer_that_fails_twice_is_dropped_with_what_was_measured(tmp_path: Path, serve: Serve) -> None:
@@ -222,7 +239,15 @@ def test_requests_of_later_batches_do_not_wait_for_those_of_earlier_ones(
 ) -> None:
     monkeypatch.setattr("pipeline.task.BATCH_ROWS", 1)
     texts = [f"{MILL} Document {i}." for i in range(rephrase_stage.BATCHES_AHEAD)]
-    server = serve(lambda request, before: completion(request.passage or "yes", delay_s=0.5))
+    all_are_there = threading.Event()
+
+    def reply(request: Asked, before: int) -> Reply:
+        if server.most_at_once >= len(texts):
+            all_are_there.set()
+        all_are_there.wait(20)
+        return completion(request.passage or "yes")
+
+    server = serve(reply)
     found = rephrased(tmp_path, texts, server.url)
     assert len(rows_of(found["new.written"])) == len(texts)
     assert server.most_at_once == len(texts)
@@ -287,6 +312,10 @@ def test_where_the_model_runs_is_no_part_of_the_identity_and_what_it_is_asked_is
     [
         ({"endpoints": "http://a/v1"}, "needs the option 'model'"),
         ({"endpoints": "http://a/v1", "engine": "vllm", "model": "m"}, "either 'endpoints' or 'engine: vllm'"),
+        (
+            {"engine": "vllm", "model": "m", "extra_body": {"chat_template_kwargs": "thinking=false"}},
+            r"chat_template_kwargs is no mapping: write it such as \{enable_thinking: false\}",
+        ),
         ({"style": "poem"}, "has no style 'poem'; it has clean, "),
         ({"source": "a b"}, r"the slots \{style\} and \{source\}"),
     ],
@@ -299,6 +328,34 @@ def test_options_that_do_not_fit_are_told_before_anything_runs(options: dict[str
 def test_a_score_that_no_stage_measures_is_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"needs the column quality\.score"):
         rephrased(tmp_path, [MILL], "http://127.0.0.1:9/v1", scores={"quality.score": {"max": 0.4}})
+
+
+def test_a_context_that_leaves_no_room_for_passages_is_told_before_any_is_asked_about(
+    tmp_path: Path, serve: Serve
+) -> None:
+    server = serve(sound_model)
+    with pytest.raises(StageError, match=r"style 'faq'.* context_tokens \(512\).* at least \d{3}"):
+        rephrased(tmp_path, [MILL], server.url, style=["clean", "faq"], context_tokens=512)
+    assert server.requests == []
+
+
+def test_an_answer_that_cannot_be_kept_for_good_fails_a_single_batch_too(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(log: AnswerLog) -> None:
+        raise OSError("no space left")
+
+    found = rephrased(tmp_path, [MILL], serve(sound_model).url)
+    stage = RephraseWrite(WriteConfig(endpoints=(serve(sound_model).url,), model="small"))
+    stage.setup(
+        Context(
+            1, side={"plan": found["new.plan"].folder / found["new.plan"].parts[0].folder}, answers=tmp_path / "answers"
+        )
+    )
+    (batch,) = found["docs"].tables()
+    monkeypatch.setattr(AnswerLog, "close", disk_full)
+    with pytest.raises(OSError, match="no space left"):
+        stage.process(batch)
 
 
 def test_two_models_make_documents_of_different_ids(tmp_path: Path, serve: Serve) -> None:

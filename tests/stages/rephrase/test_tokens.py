@@ -1,10 +1,9 @@
 """Counting tokens by the model's tokenizer, or by an estimate."""
 
-import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors, trainers
 
@@ -49,14 +48,6 @@ def test_special_tokens_of_the_tokenizer_are_known(tokenizer_file: Path) -> None
     assert TokenCounter().control_tokens == ()
 
 
-def test_another_tokenizer_has_another_digest(tokenizer_file: Path, tmp_path: Path) -> None:
-    other = tmp_path / "tokenizer.json"
-    other.write_text(json.dumps(json.loads(tokenizer_file.read_text()), indent=1))
-    digests = {TokenCounter().digest, TokenCounter(tokenizer_file).digest, TokenCounter(other).digest}
-    assert len(digests) == 3
-    assert TokenCounter(tokenizer_file).digest == TokenCounter(tokenizer_file).digest
-
-
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff", b'{"model": 3}'])
 def test_what_is_no_tokenizer_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "tokenizer.json"
@@ -66,6 +57,7 @@ def test_what_is_no_tokenizer_is_named(tmp_path: Path, content: bytes | None) ->
         TokenCounter(path)
 
 
+@example("\U00010000\U00010000", ":;\x80\x80")  # 6 and 4, whose sum in floating point was above 10
 @given(st.text(), st.text())
 def test_an_estimate_grows_with_the_text(one: str, other: str) -> None:
     first, second, both = TokenCounter().count([one, other, one + other])

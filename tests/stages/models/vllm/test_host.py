@@ -17,6 +17,7 @@ from stages.models.engine import Answer, Request
 from stages.models.vllm import host as host_module
 from stages.models.vllm.host import VllmHost
 from stages.models.vllm.options import VllmOptions
+from tests.stages.models.processes import await_that, is_alive, starts
 
 REPOSITORY = Path(__file__).parents[4]
 STAND_IN = (sys.executable, "-m", "tests.stages.models.vllm.stand_in_worker")
@@ -55,24 +56,6 @@ def answers(host: VllmHost, asked: list[tuple[int, Request]], client: str = "me"
             found[number] = answer.text if isinstance(answer, Answer) else answer.reason
         left = []
     return found
-
-
-def starts(folder: Path) -> int:
-    return int((folder / "starts").read_text())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def await_that(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 # -- the common case

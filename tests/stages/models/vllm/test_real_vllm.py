@@ -7,6 +7,9 @@ or two, so all tests share one engine and one server.
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,14 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stages.models.chat import ChatEngine
+from stages.models.endpoints import RunningServer
 from stages.models.engine import Answer, Engine, Request, RequestFailedError
 from stages.models.leased import LeasedEngine
 from stages.models.vllm.host import VllmHost
 from stages.models.vllm.options import VllmOptions
-from stages.models.vllm_server import VllmServer, vllm_command
+from stages.models.vllm.server_worker import ServerOptions, server_command
 from tests.stages.models.vllm.tiny_model import MAX_MODEL_LEN, texts, write_tiny_model
 
 pytestmark = [
@@ -71,14 +76,31 @@ def in_process(host: VllmHost) -> Iterator[LeasedEngine]:
     engine.close()
 
 
+def is_healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @pytest.fixture(scope="session")
 def served(model: Path) -> Iterator[ChatEngine]:
-    arguments = ["--dtype", "bfloat16", "--enforce-eager", "--max-num-seqs", str(AT_ONCE)]
-    server = VllmServer(vllm_command(str(model), [*arguments, "--gpu-memory-utilization", "0.3"]))
+    """A server as anybody would start it."""
+    arguments = ("--dtype", "bfloat16", "--enforce-eager", "--max-num-seqs", str(AT_ONCE))
+    options = ServerOptions(str(model), (*arguments, "--gpu-memory-utilization", "0.3"))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    guard = [sys.executable, "-m", "stages.models.guard", str(os.getpid())]
+    process = subprocess.Popen([*guard, *server_command(options, port)], start_new_session=True)
+    while not is_healthy(port):
+        assert process.poll() is None
+        time.sleep(1)
+    server = RunningServer(f"http://127.0.0.1:{port}/v1")
     engine = ChatEngine([server], str(model), most_at_once=2 * AT_ONCE, timeout_s=300.0, max_outage_s=600.0)
     yield engine
     engine.close()
-    server.stop()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture(params=["in_process", "served"])

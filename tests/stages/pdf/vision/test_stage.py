@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -425,9 +426,16 @@ def test_servers_and_haste_do_not_identify_the_output() -> None:
     assert plain.identity() != PdfVisionConfig(model="m").identity()
 
 
-def test_only_vllm_of_our_own_needs_a_gpu() -> None:
-    assert PdfVision(PdfVisionConfig(engine="vllm", model="m")).gpus == 1.0
-    assert PdfVision(PdfVisionConfig(endpoints=("http://a/v1",), model="m")).gpus == 0.0
+def test_only_vllm_of_our_own_needs_gpus_one_for_each_server_and_none_for_tasks() -> None:
+    ours, theirs = (
+        PdfVision(PdfVisionConfig(**options, model="m"))
+        for options in ({"engine": "vllm"}, {"endpoints": ("http://a",)})
+    )
+    service = ours.service()
+    assert service is not None
+    assert (service.gpus, service.processes, ours.gpus) == (1.0, 0, 0.0)
+    assert theirs.service() is None
+    assert pickle.loads(pickle.dumps(service)).make.args == service.make.args  # it is sent to the machine with the GPU
 
 
 @pytest.mark.parametrize(

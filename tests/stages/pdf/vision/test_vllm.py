@@ -1,29 +1,95 @@
-"""Pages read by a vLLM server of our own, stood in for by a small program."""
+"""Pages read by servers of our own, which serve all tasks of the stage; a small program stands in for vLLM's."""
 
-import sys
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
-from stages.models.vllm_server import VllmServer
-from stages.pdf.vision import stage as stage_module
-from tests.stages.pdf.vision.pages import row, seen, stage, table
+from pipeline.run import Run
+from pipeline.services import LocalProcess
+from pipeline.stage import Context, Service
+from stages.models.vllm.server_worker import ServerOptions, server_host
+from stages.pdf.vision.stage import REPETITION_DETECTION, PdfVision, PdfVisionConfig
+from tests.conftest import Sluice
+from tests.stages.models.processes import await_that, is_alive, starts
+from tests.stages.models.vllm.test_server_worker import stand_in
+from tests.stages.pdf.vision.pages import HEIGHT, WIDTH, row, seen, table
+from tests.stages.pdf_files import text_pdf
+
+PAGES = 12
 
 
-def test_pages_are_read_by_a_server_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def command(port: int) -> list[str]:
-        stand_in = [sys.executable, "-m", "tests.stages.models.stand_in_server", "--model", "small"]
-        return [*stand_in, "--folder", str(tmp_path), "--port", str(port)]
+class StandInVision(PdfVision):
+    """The stage, with a program in place of vLLM's server; its folder is the name of the model."""
 
-    server = VllmServer(command)
-    monkeypatch.setattr(stage_module, "vllm_command", lambda model, arguments: lambda port: [model])
-    monkeypatch.setitem(stage_module._servers, "small", server)
-    ready = stage(engine="vllm")
-    try:
-        for _ in range(2):
-            kept = seen(ready.process(table(*(row(n) for n in range(5)))))
-            assert Counter(kept[n]["pdf.vision"] for n in kept) == {"accepted": 5}
-    finally:
-        server.stop()
-    assert (tmp_path / "starts").read_text() == "1"
+    def service(self) -> Service | None:
+        service = super().service()
+        assert service is not None
+        (options,) = service.make.args
+        return replace(service, make=partial(server_host, replace(options, program=stand_in(Path(options.model)))))
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalProcess]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[4]))
+    service = vision(tmp_path).service()
+    assert service is not None
+    process = LocalProcess(service.make)
+    yield process
+    process.close()
+
+
+def vision(folder: Path) -> StandInVision:
+    return StandInVision(PdfVisionConfig(engine="vllm", model=str(folder), concurrency=4))
+
+
+def test_one_server_reads_the_pages_of_all_tasks(process: LocalProcess, tmp_path: Path) -> None:
+    for _ in range(2):  # tasks, each with a stage of its own
+        ready = vision(tmp_path)
+        ready.setup(Context(seed=1, service=(process,)))
+        batches = [table(*(row(n) for n in range(first, first + 4))) for first in range(0, PAGES, 4)]
+        kept = [page for outcome in ready.stream(iter(batches)) for page in seen(outcome).values()]
+        assert Counter(page["pdf.vision"] for page in kept) == {"accepted": PAGES}
+        assert str((WIDTH, HEIGHT)) in kept[0]["text"]
+    assert starts(tmp_path) == 1
+
+
+def test_a_server_that_dies_is_started_anew_and_no_page_is_lost(process: LocalProcess, tmp_path: Path) -> None:
+    (tmp_path / "dies").touch()
+    ready = vision(tmp_path)
+    ready.setup(Context(seed=1, service=(process,)))
+    kept = seen(ready.process(table(*(row(n) for n in range(PAGES)))))
+    assert Counter(page["pdf.vision"] for page in kept.values()) == {"accepted": PAGES}
+    assert starts(tmp_path) == 2
+
+
+def test_the_server_is_started_as_the_models_profile_and_the_options_say() -> None:
+    options = {"concurrency": 7, "timeout_s": 9.0, "extra_body": {"top_k": 3}, "server_arguments": ("--seed=1",)}
+    service = PdfVision(PdfVisionConfig(engine="vllm", model="m", profile="olmocr", **options)).service()
+    assert service is not None
+    (asked,) = service.make.args
+    body = {"repetition_detection": REPETITION_DETECTION, "top_k": 3}
+    assert asked == ServerOptions("m", ("--max-model-len", "16384", "--seed=1"), 7, 9.0, body)
+
+
+def test_one_server_reads_the_pages_of_all_tasks_of_a_run_and_ends_with_its_stage(
+    tmp_path: Path, sluice: Sluice
+) -> None:
+    artifacts = {}
+    for name in ("one", "two", "three"):
+        text_pdf(tmp_path / f"{name}.pdf", [f"The first page of {name}.", "The second page."])
+        artifacts[name] = {"stage": "pdf_pages", "files": f"{name}.pdf", "pictures": "all", "picture_side": 400}
+    asked = {"engine": "vllm", "model": str(tmp_path), "pages": "all"}
+    artifacts["seen"] = {"stage": f"{__name__}:StandInVision", "from": list(artifacts), **asked}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"name": "seen", "artifacts": artifacts}))
+    (tmp_path / "child").touch()
+    sluice.run(tmp_path / "recipe.yaml")
+    found = Run.open(tmp_path / "run").artifacts()["seen"]
+    noted = [counts.noted for sources in found.ledger.steps.values() for counts in sources.values()]
+    assert (len(found.parts), sum(n["vision_accepted"] for n in noted)) == (3, 6)
+    assert starts(tmp_path) == 1
+    await_that(lambda: not is_alive(int((tmp_path / "child").read_text())))
