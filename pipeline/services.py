@@ -87,7 +87,7 @@ class RayProcess:
 def started_on_ray(service: Service, nodes: Sequence[Mapping[str, float]]) -> tuple[RayProcess, ...]:
     """Actors for a service, on a cluster of nodes with so much of each resource.
 
-    Each asks for a core where that leaves the tasks one, so that what prepares work for a GPU does not wait for them.
+    None asks for a core: tasks that wait for an actor may hold them all when it starts, or starts again.
 
     Raises:
         MachineError: the cluster has no room for as many as are asked for: some would never start, nor answer.
@@ -102,9 +102,8 @@ def started_on_ray(service: Service, nodes: Sequence[Mapping[str, float]]) -> tu
             f"a stage asks for {count} processes with {gpus:g} GPUs each, and this cluster has room for {room}: "
             "give its option 'processes' as 0, or add GPUs"
         )
-    cpus = 1 if sum(node.get("CPU", 0.0) for node in nodes) > count else 0
     actor = ray.remote(Holder).options(
-        num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0, max_concurrency=MAX_CALLS_AT_ONCE
+        num_cpus=0, num_gpus=gpus, max_restarts=-1, max_task_retries=0, max_concurrency=MAX_CALLS_AT_ONCE
     )
     return tuple(RayProcess(actor.remote(service.make)) for _ in range(count))
 
