@@ -1,4 +1,4 @@
-"""The best mixture of a fit under caps, and how sure that is."""
+"""The best mixture of a fit within limits, how sure that is, and what would make it better."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixes.design import InfeasibleCapsError, under_caps
+from mixes.design import farthest, objective_noise
+from mixes.limits import Limits
+from mixes.objective import Objective, checked_weights, minimum
 from mixes.regression import Fit, Surrogate, objective_sd
+from mixes.sensitivity import FlatDirection, flat_directions, shadow_prices, worth_of_caps
 from mixes.threads import one_blas_thread
+from mixes.truths import out_of_bag, possible_truths
 
 Floats = NDArray[np.float64]
 
 RANDOM_STARTS = 16
-INTERVAL = (10.0, 90.0)
-"""Percentiles over the bootstrap refits that an interval spans: 80 %, as 20 refits say nothing about rarer
-events."""
+OBSERVED_STARTS = 3
 
-BINDING = 1e-5
-"""A ratio this close to a bound stands on it."""
+INTERVAL = (10.0, 90.0)
+"""Percentiles of what is drawn that an interval spans: 80 %."""
+
+REFITS_DRAWN = 10
+"""Bootstrap refits that the possible truths are built on; more of them cost most of the second and change little."""
+
+BILLION = 1e9
+HELPFUL_RUNS = 8
+MOST_FLAT = 3
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Prediction:
     """One mixture under the full fit, lower is better."""
 
     ratios: Floats  # [S]
-    objective: float  # weighted mean of the metrics
+    objective: float  # weighted sum of the metrics
     objective_sd: float  # see regression.objective_sd
     metrics: Floats  # [M]
     metrics_sd: Floats  # [M]
@@ -35,16 +44,27 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Intervals are the 10th and 90th percentiles over bootstrap refits (runs drawn with replacement)."""
+    """The objective is the weighted sum of the metrics, weights in sum 1, each metric times its slope if there are any.
+
+    Intervals span the 10th to the 90th percentile of possible truths: of the fit and its posterior errors
+    (`posterior_intervals`), or of bootstrap refits (runs drawn with replacement) and posterior errors together (all
+    others).
+    """
 
     best: Prediction
     natural: Prediction
-    best_observed: Prediction  # the run of lowest weighted loss among those within the bounds (of all where none is)
-    intervals: Floats  # [2, S], of the ratios of the refits' own optima
+    best_observed: Prediction  # the run of lowest weighted loss among those within the limits (of all where none is)
+    intervals: Floats  # [2, S], of the ratios of the true optimum
+    posterior_intervals: Floats  # [2, S]
     gain: float  # objective of the natural mix minus that of the optimum
-    gain_interval: Floats  # [2], of the gain of the optimum under the refits
+    gain_interval: Floats  # [2]
     nearest_run_l1: float  # sum of absolute differences of ratios to the nearest run; at most 2
     shadow_prices: Floats  # [S], fall of the objective per unit by which a cap is lifted; 0 where it does not bind
+    worth_of_epoch: Floats  # [S], fall of the objective if a source may be repeated once more; 0 if tokens are unknown
+    worth_of_billion_tokens: Floats  # [S], fall of the objective if a source had 1e9 unique tokens more; likewise
+    flat_directions: list[FlatDirection]  # at most 3, whose rise is less than the sd of the objective
+    warnings: list[str]
+    helpful_runs: Floats  # [<= 8, S], mixtures to train if the optimum is far from all runs; else none
 
     def tokens(self, target_tokens: float) -> Floats:
         """Tokens [S] of each source in a training of so many tokens."""
@@ -55,168 +75,124 @@ class Optimum:
         return self.tokens(target_tokens) / np.asarray(source_tokens, dtype=np.float64)
 
 
-def ratio_caps(source_tokens: Floats, target_tokens: float, max_epochs: float, highest: Floats | None = None) -> Floats:
-    """Caps [S] on the ratios: min(highest_j, max_epochs x source_tokens_j / target_tokens).
-
-    Raises InfeasibleCapsError, naming the largest feasible target, where no mixture can meet them.
-    """
-    tokens = np.asarray(source_tokens, dtype=np.float64)
-    if not ((tokens > 0).all() and target_tokens > 0 and max_epochs > 0):
-        raise ValueError("source tokens, target tokens and epochs must be positive")
-    highest = np.ones(len(tokens)) if highest is None else np.minimum(np.asarray(highest, dtype=np.float64), 1.0)
-    if highest.sum() < 1.0 - 1e-9:
-        raise InfeasibleCapsError(
-            f"the highest ratios sum to {highest.sum():.4g}, less than 1, whatever the target; raise them"
-        )
-    supply = max_epochs * tokens
-    caps = np.minimum(highest, supply / target_tokens)
-    if caps.sum() < 1.0 - 1e-9:
-        raise InfeasibleCapsError(
-            f"{target_tokens:.4g} target tokens are more than the sources give at {max_epochs:g} epochs "
-            "under their highest ratios; "
-            f"the largest feasible target is {int(_largest_target(supply, highest))} tokens"
-        )
-    return caps
-
-
-def _largest_target(supply: Floats, highest: Floats) -> float:
-    """The T at which the sum of min(highest_j, supply_j / T) is 1.
-
-    The sum falls with T, and source j leaves its highest ratio at T = supply_j / highest_j. With the
-    sources sorted by that point, the first k being supply-bound, T = (their supply) / (1 - highest ratios
-    of the rest).
-    """
-    allowed = highest > 0
-    order = np.argsort(supply[allowed] / highest[allowed])
-    bound_supply = np.cumsum(supply[allowed][order])
-    rest = highest[allowed].sum() - np.cumsum(highest[allowed][order])
-    targets = np.divide(bound_supply, 1.0 - rest, out=np.full(len(rest), np.inf), where=rest < 1.0 - 1e-12)
-    return float(targets.min())
-
-
 @one_blas_thread()
 def solve(
     fit: Fit,
     weights: Floats,
-    lower: Floats,
-    upper: Floats,
+    limits: Limits,
     natural: Floats,
     seed: int,
     pessimism: float = 1.0,
+    *,
+    unique_tokens: Floats | None = None,
+    target_tokens: float | None = None,
+    slopes: Floats | None = None,
 ) -> Optimum:
-    """Minimise the weighted mean over metrics of mean + pessimism x sd, under sum 1 and lower <= ratio <=
-    upper.
+    """Minimise mean + pessimism x sd of the weighted sum of metrics within the limits.
 
-    SLSQP from the best observed run and random starts; `weights` [M] are relative. Each bootstrap refit is
-    solved from the optimum and from the best observed run. Raises InfeasibleCapsError where no mixture
-    meets the bounds, ValueError for weights that are negative or all zero.
+    SLSQP from the best observed runs and random starts; `weights` [M] are relative, `slopes` [M] say by which factor
+    each metric's differences change at the target's size. Unique tokens [S] and target tokens are needed for the worth
+    of epochs and tokens. Raises ValueError for weights that are negative or all zero.
     """
-    weights, natural = np.asarray(weights, dtype=np.float64), np.asarray(natural, dtype=np.float64)
-    if weights.shape != (len(fit.metrics),) or not (
-        np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
-    ):
-        raise ValueError(f"need a non-negative weight for each of {fit.metrics}, not all zero; got {weights.tolist()}")
-    weights = weights / weights.sum()
-    bounds = _Bounds(np.asarray(lower, dtype=np.float64), np.minimum(np.asarray(upper, dtype=np.float64), 1.0))
+    weights, natural = checked_weights(fit, weights, slopes), np.asarray(natural, dtype=np.float64)
+    observed, within = fit.losses @ weights, limits.hold(fit.mixtures)
+    order = np.argsort(np.where(within, observed, np.inf) if within.any() else observed, kind="stable")
+    rng = np.random.default_rng(seed)
+    draws = rng.dirichlet(np.ones(len(natural)), RANDOM_STARTS)
+    objective = Objective.of(fit, weights, pessimism)
+    ratios = minimum(objective, limits, np.concatenate([fit.mixtures[order[:OBSERVED_STARTS]], draws]))
 
-    observed = fit.losses @ weights
-    within = bounds.hold(fit.mixtures)
-    best_run = fit.mixtures[np.argmin(np.where(within, observed, np.inf) if within.any() else observed)]
-    draws = np.random.default_rng(seed).dirichlet(np.ones(len(natural)), RANDOM_STARTS)
-    starts = np.concatenate([best_run[None, :], draws])
-
-    weighed = np.flatnonzero(weights).tolist()
-    aim = _Aim(fit.surrogate(metrics=weighed), weights[weighed], pessimism)
-    ratios = _minimum(aim, bounds, starts)
     full = fit.surrogate()
-    best, at_natural, at_best_run = (_predicted(full, weights, point) for point in (ratios, natural, best_run))
-
-    refit_optima, refit_gains = [], []
-    for refit in fit.refits:
-        refitted = _Aim(fit.surrogate(refit, weighed), weights[weighed], pessimism)
-        refit_optima.append(_minimum(refitted, bounds, np.stack([ratios, best_run])))
-        refit_gains.append(refitted.mean(natural) - refitted.mean(ratios))
-
+    best, at_natural, at_best_run = (
+        _predicted(full, weights, mixture) for mixture in (ratios, natural, fit.mixtures[order[0]])
+    )
+    refitted = [Objective.of(fit, weights, 0.0, refit) for refit in fit.refits[:REFITS_DRAWN]]
+    trust = out_of_bag(fit, weights, refitted, objective_noise(fit, weights) or 0.0)
+    truths = possible_truths(
+        Objective.of(fit, weights, 0.0), refitted, limits, ratios, natural, fit.mixtures, rng, trust
+    )
+    gain_interval = np.percentile(truths.gains, INTERVAL)
+    prices = shadow_prices(objective, limits, ratios)
+    none = np.zeros(len(natural))
+    an_epoch = a_billion = none
+    if unique_tokens is not None and target_tokens is not None and limits.max_epochs is not None:
+        an_epoch = worth_of_caps(objective, limits, ratios, prices, np.asarray(unique_tokens) / target_tokens)
+        lift = none + limits.max_epochs * BILLION / target_tokens
+        a_billion = worth_of_caps(objective, limits, ratios, prices, lift)
+    nearest, spacing = _distance_to_runs(fit.mixtures, ratios)
+    is_far = nearest > spacing
     return Optimum(
         best=best,
         natural=at_natural,
         best_observed=at_best_run,
-        intervals=np.percentile(np.stack(refit_optima), INTERVAL, axis=0),
+        intervals=np.percentile(truths.optima, INTERVAL, axis=0),
+        posterior_intervals=np.percentile(truths.posterior_optima, INTERVAL, axis=0),
         gain=at_natural.objective - best.objective,
-        gain_interval=np.percentile(refit_gains, INTERVAL),
-        nearest_run_l1=float(np.abs(fit.mixtures - ratios).sum(axis=1).min()),
-        shadow_prices=_shadow_prices(aim(ratios)[1], ratios, bounds),
+        gain_interval=gain_interval,
+        nearest_run_l1=nearest,
+        shadow_prices=prices,
+        worth_of_epoch=an_epoch,
+        worth_of_billion_tokens=a_billion,
+        flat_directions=flat_directions(objective, limits, ratios, best.objective_sd)[:MOST_FLAT],
+        warnings=_warnings(nearest, spacing, gain_interval, bool(within.any())),
+        helpful_runs=_helpful_runs(fit.mixtures, ratios, truths.optima) if is_far else np.empty((0, len(natural))),
     )
 
 
 @dataclass(frozen=True)
-class _Aim:
-    """What is minimised: the mean of the weighted sum of metrics plus pessimism times its sd."""
+class WeightPath:
+    """Optima as one metric's share of all weights goes from none to all, the others keeping their proportions."""
 
-    surrogate: Surrogate
-    weights: Floats
-    pessimism: float
+    metric: str
+    shares: Floats  # [P]
+    ratios: Floats  # [P, S]
 
-    def __call__(self, ratios: Floats) -> tuple[float, Floats]:
-        mean, sd, mean_slope, sd_slope = self.surrogate.objective(ratios, self.weights)
-        return mean + self.pessimism * sd, mean_slope + self.pessimism * sd_slope
 
-    def mean(self, ratios: Floats) -> float:
-        return self.surrogate.objective(ratios, self.weights)[0]
+@one_blas_thread()
+def weight_path(
+    fit: Fit, weights: Floats, limits: Limits, points: int = 11, pessimism: float = 1.0, slopes: Floats | None = None
+) -> list[WeightPath]:
+    """The path of every metric; the other metrics weigh equally where this one has all the weight now."""
+    weights = checked_weights(fit, weights)
+    paths = []
+    for metric, name in enumerate(fit.metrics):
+        own = np.arange(len(weights)) == metric
+        rest = np.where(own, 0.0, weights)
+        if len(weights) == 1:
+            rest = own.astype(np.float64)
+        elif not rest.any():
+            rest = (~own).astype(np.float64)
+        shares, ratios = np.linspace(0.0, 1.0, points), np.empty((points, len(limits.lower)))
+        for place, share in enumerate(shares):
+            weighed = checked_weights(fit, (1.0 - share) * rest / rest.sum() + share * own, slopes)
+            best_runs = fit.mixtures[np.argsort(fit.losses @ weighed, kind="stable")[:OBSERVED_STARTS]]
+            starts = np.concatenate([best_runs, ratios[max(place - 1, 0) : place]])
+            ratios[place] = minimum(Objective.of(fit, weighed, pessimism), limits, starts)
+        paths.append(WeightPath(name, shares, ratios))
+    return paths
 
 
 @dataclass(frozen=True)
-class _Bounds:
-    lower: Floats  # [S]
-    upper: Floats  # [S]
+class ResponseCurve:
+    """The predicted objective as one source's ratio goes from the least to the largest that the limits leave it."""
 
-    def __post_init__(self) -> None:
-        crossed = np.flatnonzero(self.lower > self.upper)
-        if len(crossed) or (self.lower < 0).any():
-            raise InfeasibleCapsError(
-                f"sources {crossed.tolist()} must lie above their caps, or a lower bound is negative"
-            )
-        if self.lower.sum() > 1.0 + 1e-9:
-            raise InfeasibleCapsError(f"the lower bounds sum to {self.lower.sum():.4g}, more than 1; lower them")
-        if self.upper.sum() < 1.0 - 1e-9:
-            raise InfeasibleCapsError(
-                f"the caps sum to {self.upper.sum():.4g}, less than 1: where they stem from the sources' "
-                f"tokens, the largest feasible target is {self.upper.sum():.4g} of the present one"
-            )
-
-    def hold(self, mixtures: Floats) -> NDArray[np.bool_]:
-        return np.asarray(((mixtures >= self.lower - 1e-6) & (mixtures <= self.upper + 1e-6)).all(axis=1))
-
-    def bring(self, mixtures: Floats) -> Floats:
-        """Mixtures [K, S] brought within: what exceeds the lower bounds is scaled to the free part, then
-        capped."""
-        free = 1.0 - self.lower.sum()
-        if free < 1e-9:
-            return np.repeat(self.lower[None, :], len(mixtures), axis=0)
-        above = np.maximum(mixtures - self.lower, 0.0) + 1e-12
-        return np.asarray(self.lower + free * under_caps(above, (self.upper - self.lower) / free))
+    ratios: Floats  # [P], of the source
+    objective: Floats  # [P]
+    sd: Floats  # [P]
 
 
-def _minimum(aim: _Aim, bounds: _Bounds, starts: Floats) -> Floats:
-    from scipy.optimize import minimize
-
-    candidates = bounds.bring(starts)
-    scale = max(abs(aim(candidates[0])[0]), 1e-6)
-
-    def scaled(ratios: Floats) -> tuple[float, Floats]:
-        value, slope = aim(np.maximum(ratios, 0.0))  # a line search may step a rounding error below zero
-        return value / scale, slope / scale
-
-    sum_is_one = {"type": "eq", "fun": lambda p: p.sum() - 1.0, "jac": lambda p: np.ones(len(p))}
-    found: list[Floats] = []
-    for start in candidates:
-        result = minimize(
-            scaled, start, jac=True, method="SLSQP", constraints=[sum_is_one],
-            bounds=list(zip(bounds.lower, bounds.upper, strict=True)), options={"maxiter": 200, "ftol": 1e-8},
-        )  # fmt: skip
-        # A line search that stalls still leaves its last point, which may be worse than its start.
-        found += [start, bounds.bring(result.x[None, :])[0]]
-    return found[int(np.argmin([aim(point)[0] for point in found]))]
+@one_blas_thread()
+def response_curves(
+    fit: Fit, weights: Floats, limits: Limits, mixture: Floats, points: int = 21, slopes: Floats | None = None
+) -> list[ResponseCurve]:
+    """One curve a source, through the mixture [S]; the others share the rest in its proportions, within limits."""
+    objective = Objective.of(fit, checked_weights(fit, weights, slopes), 0.0)
+    curves = []
+    for source in range(len(mixture)):
+        ratios = np.linspace(*limits.range_of(source), points)
+        mixtures = np.concatenate([limits.fixing(source, ratio).bring(mixture[None, :]) for ratio in ratios])
+        curves.append(ResponseCurve(ratios, *objective.values(mixtures)))
+    return curves
 
 
 def _predicted(surrogate: Surrogate, weights: Floats, ratios: Floats) -> Prediction:
@@ -224,17 +200,35 @@ def _predicted(surrogate: Surrogate, weights: Floats, ratios: Floats) -> Predict
     return Prediction(ratios, float(mean @ weights), objective_sd(deviation, weights), mean, deviation)
 
 
-def _shadow_prices(slope: Floats, ratios: Floats, bounds: _Bounds) -> Floats:
-    """What a little more of each capped source is worth, when it is taken from the source that loses least
-    by it.
+def _distance_to_runs(runs: Floats, mixture: Floats) -> tuple[float, float]:
+    """L1 distance of a mixture to the nearest run, and the median distance of a run to the nearest other one."""
+    different = np.unique(runs.round(6), axis=0)
+    apart = np.abs(different[:, None, :] - different[None, :, :]).sum(axis=2)
+    np.fill_diagonal(apart, np.inf)
+    return float(np.abs(runs - mixture).sum(axis=1).min()), float(np.median(apart.min(axis=1)))
 
-    At the optimum all sources between their bounds have the same slope, so this is the multiplier of the
-    cap; per further epoch it is worth shadow_price_j x source_tokens_j / target_tokens.
-    """
-    prices = np.zeros(len(ratios))
-    yielding = ratios > bounds.lower + BINDING
-    for source in np.flatnonzero((ratios > bounds.upper - BINDING) & (bounds.upper < 1.0)):
-        others = yielding & (np.arange(len(ratios)) != source)
-        if others.any():
-            prices[source] = max(float(slope[others].max() - slope[source]), 0.0)
-    return prices
+
+def _warnings(nearest: float, spacing: float, gain_interval: Floats, is_any_run_within: bool) -> list[str]:
+    warnings = []
+    if nearest > spacing:
+        warnings.append(
+            f"the mixture is {nearest:.2f} (sum of differences of ratios) from the nearest run, runs are {spacing:.2f} "
+            "from one another: its prediction is a guess; train the runs that are named, and fit again"
+        )
+    if not is_any_run_within:
+        warnings.append("no run is within the limits: train some that are")
+    if gain_interval[0] <= 0.0:
+        warnings.append(
+            "the gain over the natural mix is not sure: its 80 % interval is "
+            f"{gain_interval[0]:.3g} to {gain_interval[1]:.3g}"
+        )
+    return warnings
+
+
+def _helpful_runs(runs: Floats, best: Floats, optima: Floats) -> Floats:
+    """The optimum itself and possible true optima, each as far as can be from all runs and those named before it."""
+    places = np.unique(optima.round(3), axis=0, return_index=True)[1]
+    candidates = optima[np.sort(places)]
+    chosen = farthest(candidates, min(HELPFUL_RUNS - 1, len(candidates)), np.concatenate([runs, best[None, :]]))
+    found = np.concatenate([best[None, :], candidates[chosen]])
+    return np.asarray(found[np.sort(np.unique(found.round(3), axis=0, return_index=True)[1])])

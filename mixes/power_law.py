@@ -36,9 +36,10 @@ class PowerLaw:
     def gradient(self, mixture: Floats) -> tuple[float, Floats]:
         """Loss and its derivative [S] by the ratios, at one mixture [S]."""
         sources = len(mixture)
-        effect, exponent = np.exp(self.logs[:sources]), float(np.exp(self.logs[sources + 1]))
-        effective = float(np.exp(self.logs[sources]) + effect @ mixture)
-        reducible = effective**-exponent
+        logs = np.clip(self.logs[:-1], -30.0, 30.0)
+        effect, exponent = np.exp(logs[:sources]), float(np.exp(logs[sources + 1]))
+        effective = float(np.exp(logs[sources]) + effect @ mixture)
+        reducible = float(np.exp(np.clip(-exponent * np.log(effective), -60.0, 60.0)))  # as in _law
         loss = self.centre + self.scale * (float(self.logs[-1]) + reducible)
         return loss, -self.scale * exponent * reducible / effective * effect
 

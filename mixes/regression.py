@@ -36,8 +36,10 @@ REFITS = 20
 """Bootstrap refits behind every interval."""
 
 FEWEST_RUNS = 8
+REGION = 0.2  # share of the runs in a region that is left out
+CURVE_POINTS = 5  # of a learning curve
 FORMAT = 1
-FAMILIES = ("gp", "power_law", "blend", "linear")
+FAMILIES = ("gp", "power_law", "stack", "linear")
 
 
 class BadRunsError(ValueError):
@@ -210,6 +212,8 @@ class Evidence:
     left_out: dict[str, Floats]  # by family: [N, M], each row predicted by models that never saw its mixture
     spearman: dict[str, Floats]  # by family: [M], rank correlation of left-out predictions with losses
     rmse: dict[str, Floats]  # by family: [M], in the metric's unit
+    region_rmse: dict[str, Floats]  # by family: [M], of the best and of the farthest mixtures, by fits without them
+    weights: dict[str, Floats]  # by family in the stack: [M], of each metric in sum 1
     noise: Floats | None  # [M], sd of a run over repeats of the same mixture; None where no mixture was repeated
 
 
@@ -231,25 +235,73 @@ def cross_validate(mixtures: Floats, losses: Floats, metrics: list[str], seed: i
 
     left_out = {family: np.empty_like(losses) for family in FAMILIES}
     for fold in range(folds):
-        test, train = fold_of == fold, fold_of != fold
-        seen, asked = sorted_mixtures[train], sorted_mixtures[test]
-        rows = order[test]
-        left_out["linear"][rows] = asked @ np.linalg.lstsq(seen, sorted_losses[train], rcond=None)[0]
-        for metric in range(len(metrics)):
-            target = sorted_losses[train, metric]
-            kernel = fit_kernel(seen, target, np.random.default_rng([seed, metric, fold]))
-            process = GaussianProcess(kernel, seen, target).predict(asked)[0]
-            law = fit_power_law(seen, target).predict(asked)
-            left_out["gp"][rows, metric] = process
-            left_out["power_law"][rows, metric] = law
-            left_out["blend"][rows, metric] = blended(process, law)
+        test = fold_of == fold
+        predicted = _by_family(sorted_mixtures[~test], sorted_losses[~test], sorted_mixtures[test], [seed, fold])
+        for family, values in predicted.items():
+            left_out[family][order[test]] = values
     return Evidence(
         metrics=list(metrics),
         left_out=left_out,
         spearman={family: rank_correlation(left_out[family], losses) for family in FAMILIES},
         rmse={family: np.sqrt(((left_out[family] - losses) ** 2).mean(axis=0)) for family in FAMILIES},
+        region_rmse=_region_rmse(sorted_mixtures, sorted_losses, groups, seed),
+        weights={
+            "gp": np.full(len(metrics), 1.0 - LAW_SHARE),
+            "power_law": np.full(len(metrics), LAW_SHARE),
+        },
         noise=_noise(sorted_losses, groups),
     )
+
+
+def _by_family(seen: Floats, losses: Floats, asked: Floats, seed: list[int]) -> dict[str, Floats]:
+    """By family, predictions [K, M] at the mixtures asked, of fits to those seen alone."""
+    predicted = {family: np.empty((len(asked), losses.shape[1])) for family in FAMILIES}
+    predicted["linear"] = asked @ np.linalg.lstsq(seen, losses, rcond=None)[0]
+    for metric, target in enumerate(losses.T):
+        kernel = fit_kernel(seen, target, np.random.default_rng([*seed, metric]))
+        process = GaussianProcess(kernel, seen, target).predict(asked)[0]
+        law = fit_power_law(seen, target).predict(asked)
+        predicted["gp"][:, metric] = process
+        predicted["power_law"][:, metric] = law
+        predicted["stack"][:, metric] = blended(process, law)
+    return predicted
+
+
+def _region_rmse(mixtures: Floats, losses: Floats, groups: NDArray[np.intp], seed: int) -> dict[str, Floats]:
+    """By family, the error [M] where nothing near was trained: the fifth of the mixtures that lies farthest from their
+    mean, and for each metric the fifth with the lowest losses, each predicted by fits to the others."""
+    away = ((np.sqrt(mixtures) - np.sqrt(mixtures).mean(axis=0)) ** 2).sum(axis=1)
+    far = away >= np.quantile(away, 1.0 - REGION)
+    squares = {family: np.zeros(losses.shape[1]) for family in FAMILIES}
+    for family, values in _by_family(mixtures[~far], losses[~far], mixtures[far], [seed, 1]).items():
+        squares[family] += ((values - losses[far]) ** 2).mean(axis=0) / 2
+    for metric, column in enumerate(losses.T):
+        best = np.isin(groups, groups[column <= np.quantile(column, REGION)])
+        held = _by_family(mixtures[~best], column[~best, None], mixtures[best], [seed, 2])
+        for family, values in held.items():
+            squares[family][metric] += ((values[:, 0] - column[best]) ** 2).mean() / 2
+    return {family: np.sqrt(both) for family, both in squares.items()}
+
+
+def learning_curve(
+    mixtures: Floats, losses: Floats, metrics: list[str], weights: Floats, seed: int
+) -> list[dict[str, float]]:
+    """Rank correlation of the weighted objective on runs left out, of fits to ever more runs (in the given order):
+    rows of runs, stack, linear. Tells whether more runs would still help."""
+    mixtures, losses = _checked(mixtures, losses, metrics)
+    order = np.random.default_rng(seed).permutation(len(mixtures))
+    test, rest = order[: max(4, len(order) // 4)], order[max(4, len(order) // 4) :]
+    counts = np.unique(np.linspace(max(FEWEST_RUNS, mixtures.shape[1] + 1), len(rest), CURVE_POINTS).astype(int))
+    measured = (losses[test] @ weights)[:, None]
+    rows = []
+    for count in counts[counts <= len(rest)]:
+        predicted = _by_family(mixtures[rest[:count]], losses[rest[:count]], mixtures[test], [seed, 3])
+        ranks = {
+            name: float(rank_correlation((predicted[name] @ weights)[:, None], measured)[0])
+            for name in ("stack", "linear")
+        }
+        rows.append({"runs": int(count), **ranks})
+    return rows
 
 
 def rank_correlation(predicted: Floats, observed: Floats) -> Floats:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from pipeline.errors import SluiceError
+from pipeline.errors import RecipeError, SluiceError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -143,6 +145,130 @@ def demo(
     from pipeline import demo as demonstration
 
     demonstration.run_demo(folder, size, build_only, set_ or [], address, Console())
+
+
+mix_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Fit runs, predict mixtures, solve for the best one: with the fit.json of a run's mix, or with tables of runs "
+    "made elsewhere.",
+)
+app.add_typer(mix_app, name="mix")
+
+FitArgument = Annotated[Path, typer.Argument(metavar="FIT", help="Stored fit: of `sluice mix fit`, or of a run's mix.")]
+FitOutOption = Annotated[Path, typer.Option("--out", help="File for the fit.")]
+IdOption = Annotated[str, typer.Option("--on", metavar="COLUMN", help="Column of ids.")]
+LimitsOption = Annotated[
+    Path | None,
+    typer.Option("--limits", help="YAML: target_tokens, max_epochs, tokens and bounds of each source, groups."),
+]
+
+
+@contextmanager
+def _mix_errors() -> Iterator[None]:
+    """Errors of the mix optimizer, which knows nothing of this command line, as errors of the command."""
+    from mixes.commands import USER_ERRORS
+
+    try:
+        yield
+    except USER_ERRORS as error:
+        raise RecipeError(str(error)) from error
+
+
+@mix_app.command(name="fit")
+def mix_fit(
+    out: FitOutOption,
+    mixtures: Annotated[
+        Path | None, typer.Option("--mixtures", help="CSV or Parquet: ids, and one column per source.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="CSV or Parquet: ids, and one column per metric.")
+    ] = None,
+    on: IdOption = "index",
+    runs: Annotated[Path | None, typer.Option("--runs", help="runs.parquet of a swarm, instead of two tables.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Size of the runs to take from runs.parquet.")] = None,
+    limits: LimitsOption = None,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Fit every metric to the mixtures, and show how well runs left out are predicted."""
+    with _mix_errors():
+        from mixes import commands
+
+        print(
+            commands.fit_tables(
+                out=out, mixtures=mixtures, metrics=metrics, on=on, runs=runs, size=size, limits=limits, seed=seed
+            )
+        )
+
+
+@mix_app.command(name="predict")
+def mix_predict(
+    fit: FitArgument,
+    mixtures: Annotated[Path, typer.Option("--mixtures", help="CSV or Parquet: ids, and one column per source.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV or Parquet file for the predictions.")],
+    on: IdOption = "index",
+) -> None:
+    """Predict every metric for the mixtures of a table."""
+    with _mix_errors():
+        from mixes import commands
+
+        print(commands.predict_table(fit, mixtures, on, out))
+
+
+@mix_app.command(name="solve")
+def mix_solve(
+    fit: FitArgument,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="YAML or JSON: metric, source or answer set, and its weight.")
+    ] = None,
+    limits: LimitsOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File for mix.yaml.")] = None,
+    pessimism: Annotated[
+        float, typer.Option("--pessimism", min=0.0, help="Standard deviations added to a prediction.")
+    ] = 1.0,
+) -> None:
+    """Find the best mixture for new evaluation weights, from the stored fit alone."""
+    with _mix_errors():
+        from mixes import commands
+
+        print(commands.solve_weights(fit, weights, limits=limits, out=out, pessimism=pessimism))
+
+
+@mix_app.command(name="change")
+def mix_change(
+    fit: FitArgument,
+    changes: Annotated[Path, typer.Option("--changes", help="YAML: added, removed, split and merged sources.")],
+    out: FitOutOption,
+    limits: LimitsOption = None,
+) -> None:
+    """Fit the old runs again after sources were added, removed, split or merged."""
+    with _mix_errors():
+        from mixes import commands
+
+        print(commands.change_sources(fit, changes, out, limits))
+
+
+@mix_app.command(name="learn")
+def mix_learn(
+    fit: FitArgument,
+    larger: Annotated[
+        Path, typer.Option("--larger", help="CSV or Parquet of larger runs: parameters, sources and metrics.")
+    ],
+    out: FitOutOption,
+    base_parameters: Annotated[
+        int | None, typer.Option("--base-parameters", help="Of the fit's own runs, without embedding and head.")
+    ] = None,
+    target_parameters: Annotated[
+        int | None, typer.Option("--target-parameters", help="Of the target, without embedding and head.")
+    ] = None,
+) -> None:
+    """Learn from larger runs how each metric carries over to the target's size."""
+    with _mix_errors():
+        from mixes import commands
+
+        print(
+            commands.log_larger(fit, larger, out, base_parameters=base_parameters, target_parameters=target_parameters)
+        )
 
 
 def main() -> None:

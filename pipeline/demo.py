@@ -14,8 +14,15 @@ from pipeline.errors import RecipeError
 
 SMALLER: dict[str, tuple[str, ...]] = {
     "full": (),
-    "small": ("mix.runs=32", "mix.steps=100", "mix.target.tokens=200000"),
-    "tiny": ("tokens.vocabulary=512", "mix.runs=32", "mix.steps=16", "mix.target.tokens=40000"),
+    "small": ("mix.runs=32", "mix.steps=100", "mix.second.steps=100", "mix.target.tokens=200000"),
+    "tiny": (
+        "tokens.vocabulary=512",
+        "mix.runs=32",
+        "mix.steps=16",
+        "mix.second.steps=16",
+        "mix.target.tokens=40000",
+        "mix.method=stacked",  # not by a trial: tests compare bytes of two runs
+    ),
 }
 """Sizes of the demo corpus, and what the recipe needs changed to fit the smaller ones."""
 

@@ -246,9 +246,10 @@ def _check_kinds(order: list[Node], nodes: Mapping[str, Node], problems: Problem
         if isinstance(stage, Source):
             continue
         accepts = stage.accepts if isinstance(stage, Global | Shuffle) else ("documents",)
+        may_take = stage.may_take if isinstance(stage, Shuffle) else ()
         given = [nodes[name].produces for name in node.inputs]
         for name, kind in zip(node.inputs, given, strict=True):
-            if kind not in accepts:
+            if kind not in (*accepts, *may_take) or (kind in may_take and given.count(kind) > 1):
                 problems.add(
                     (*node.location, "from"),
                     f"{node.name}: stage '{stage.name}' takes {' and '.join(accepts)}, but '{name}' is {kind}",

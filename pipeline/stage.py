@@ -296,6 +296,7 @@ class Shuffle(Stage[C]):
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
+    may_take: ClassVar[tuple[str, ...]] = ()  # kinds of which it makes use where there is one
     requires: tuple[str, ...] = ()  # columns of the documents
     cpus: ClassVar[int] = 1  # of each task
     gpus: float = 0.0  # of each task, which makes use of them where the cluster has any

@@ -13,12 +13,14 @@ can share a run. A source's text is one concatenation cut every `context` tokens
 TokenBody.sequence_count.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from proxy_models.shards import TokenBody
@@ -57,6 +59,40 @@ def draw_totals(ratios: Sequence[float], slots: int) -> Integers:
     neediest = np.argsort(totals - shares, kind="stable")
     totals[neediest[: slots - totals.sum()]] += 1
     return totals
+
+
+class MatchedCut(NamedTuple):
+    """sequences: for Order.max_sequences, [S]. notes: where repetition could not be matched, and what to do."""
+
+    sequences: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def matched_cut(sources: Sequence[str], available: Sequence[int], share: float) -> MatchedCut:
+    """The sequences to which each source is cut, so that a short run repeats it as often as a long one would.
+
+    A run of T tokens that draws the share p of them from a source of n reads it p * T / n times. A proxy of
+    `share` * T tokens reads it as often if it has share * n of them, whatever p is; mixtures fitted to runs that
+    repeat less misjudge the small sources (arXiv 2606.07597). Rounding to whole sequences is exact to within
+    half a sequence, so a source always keeps at least one, and one that should keep less is noted.
+
+    available: sequences of each source, [S]. share: tokens of the short run for one of the long run, both counted
+    in the vocabulary of `available`.
+    """
+    if not share > 0:
+        raise MixtureError(f"a run of {share} times the target's tokens cannot stand for it")
+    wanted = [share * count for count in available]
+    sequences = tuple(min(count, max(1, math.floor(want + 0.5))) for count, want in zip(available, wanted, strict=True))
+    notes = [
+        f"source {name}: {want:.2g} of its {count} sequences would match the target's repetition, less than one; it "
+        f"keeps one, and is repeated {1 / want:.3g} times less than it will be. Train {1 / want:.3g} times as many "
+        "tokens, or at a shorter context"
+        for name, count, want in zip(sources, available, wanted, strict=True)
+        if 0 < want < 1
+    ]
+    if share > 1:
+        notes.append(f"the run has {share:.3g} times the target's tokens, and repeats every source so much more")
+    return MatchedCut(sequences, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -118,16 +154,8 @@ class Order:
         if not 0 <= first <= last <= self.slots:
             raise IndexError(f"slots {first}..{last} of a run of {self.slots}")
         source, draw = self._placed(first, last)
-        sequence = np.empty_like(draw)
-        epoch = np.empty_like(draw)
-        for d in np.unique(source):
-            here = source == d
-            epoch[here], within = np.divmod(draw[here], self.sequences[d])
-            shuffled = permuted(within, int(self.sequences[d]), _keys(self.seed, int(d), epoch[here]))
-            if self.sequences[d] < self.available[d]:
-                keys = _keys(SUBSET_KEY, int(d), np.zeros_like(shuffled))
-                shuffled = permuted(shuffled, self.available[d], keys)
-            sequence[here] = shuffled
+        available = np.asarray(self.available, dtype=np.int64)
+        epoch, sequence = _shuffled(source, draw, self.sequences, available, np.uint64(self.seed % 2**64))
         return Draws(source, draw, epoch, sequence)
 
     def _placed(self, first: int, last: int) -> tuple[Integers, Integers]:
@@ -160,41 +188,55 @@ class Order:
         return count
 
 
-def permuted(values: Integers, size: int, keys: NDArray[np.uint64]) -> Integers:
-    """A keyed permutation of 0..size-1 at each of `values`, by a Feistel network with cycle walking.
+@njit(cache=True, nogil=True)
+def _shuffled(
+    source: Integers, draw: Integers, sequences: Integers, available: Integers, seed: np.uint64
+) -> tuple[Integers, Integers]:
+    """Epoch and sequence of each draw, int64 [n]; sequences, available: [S], see Order."""
+    epoch, sequence = np.empty_like(draw), np.empty_like(draw)
+    for i in range(len(draw)):
+        d = source[i]
+        epoch[i] = draw[i] // sequences[d]
+        sequence[i] = permuted(draw[i] % sequences[d], sequences[d], _key(seed, d, epoch[i]))
+        if sequences[d] < available[d]:
+            sequence[i] = permuted(sequence[i], available[d], _key(SUBSET_KEY, d, 0))
+    return epoch, sequence
 
-    values: int64 [n] in 0..size-1. keys: uint64 [n]; values with equal keys share one permutation.
-    The network permutes 0..4^h-1, the smallest such range that holds `size`; a value that leaves 0..size-1
-    is sent through again until it is back (Black and Rogaway 2002), under 4 passes on average.
+
+@njit(cache=True, nogil=True)
+def permuted(value: int, size: int, key: np.uint64) -> int:
+    """Where a permutation of 0..size-1 sends `value`: one permutation for each key, none of them stored.
+
+    A Feistel network permutes 0..4^h-1, the smallest such range that holds `size`; a value that leaves 0..size-1
+    is sent through again until it is back (cycle walking, Black and Rogaway 2002), under 4 passes on average.
     """
-    half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    half = np.uint64(1)
+    while size - 1 >> 2 * half:
+        half += np.uint64(1)
     mask = (np.uint64(1) << half) - np.uint64(1)
-    permuted_values = values.astype(np.uint64)
-    outside = np.arange(len(values))
-    while len(outside):
-        walking = permuted_values[outside]
+    walking = np.uint64(value)
+    while True:
         left, right = walking >> half, walking & mask
         for turn in range(FEISTEL_ROUNDS):
-            left, right = right, left ^ (_mixed(right ^ _mixed(keys[outside] + np.uint64(turn))) & mask)
-        permuted_values[outside] = (left << half) | right
-        outside = outside[permuted_values[outside] >= size]
-    return permuted_values.astype(np.int64)
+            left, right = right, left ^ (_mixed(right ^ _mixed(key + np.uint64(turn))) & mask)
+        walking = (left << half) | right
+        if walking < np.uint64(size):
+            return np.int64(walking)
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014); uint64 arithmetic wraps by design."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+@njit(cache=True, nogil=True)
+def _mixed(value: np.uint64) -> np.uint64:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014); unsigned arithmetic wraps by design."""
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
 
 
-def _keys(seed: int, source: int, epoch: Integers) -> NDArray[np.uint64]:
-    """One key for each epoch of a source: uint64 [n]."""
-    key = np.full(len(epoch), seed % 2**64, dtype=np.uint64)
-    for part in (np.full(len(epoch), source, dtype=np.uint64), epoch.astype(np.uint64)):
-        key = _mixed(_mixed(key) ^ part)
-    return key
+@njit(cache=True, nogil=True)
+def _key(seed: np.uint64, source: int, epoch: int) -> np.uint64:
+    """Of the permutation of one epoch of a source."""
+    return _mixed(_mixed(_mixed(_mixed(np.uint64(seed)) ^ np.uint64(source))) ^ np.uint64(epoch))
 
 
 def read_sequences(bodies: Sequence[TokenBody], source: Integers, sequence: Integers, context: int) -> Integers:
@@ -203,9 +245,8 @@ def read_sequences(bodies: Sequence[TokenBody], source: Integers, sequence: Inte
     bodies: one for each source. source, sequence: int64 [n], as Order.block returns them.
     """
     rows = np.empty((len(source), context + 1), dtype=np.int64)
-    for d in np.unique(source):
-        here = np.flatnonzero(source == d)
-        rows[here] = bodies[d].gather(sequence[here] * context, context + 1)
+    for row, d, number in zip(rows, source.tolist(), sequence.tolist(), strict=True):
+        bodies[d].read_into(row, number * context)
     return rows
 
 

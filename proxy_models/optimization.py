@@ -1,4 +1,4 @@
-"""How weights are moved: the optimizer's constants and the learning-rate schedule, shared by swarm and
+"""How weights are moved: the optimizer's constants, learning rates and their schedules, shared by swarm and
 pretraining."""
 
 from collections.abc import Sequence
@@ -7,7 +7,36 @@ from typing import Any
 
 import torch
 
-from proxy_models.model import Transformer
+from proxy_models.model import SIZES, Transformer
+
+# Shares of a swarm run at whose end the learning rate has come down, so that what is measured there is what a
+# run of that length ends with.
+ANNEALED_AT = (0.25, 0.5, 1.0)
+
+# Peak rates by size. S, M and L: the law of DeepSeek LLM (Bi et al. 2024), 0.3118 * C^-0.125 at the C = 6 N D FLOPs
+# of 200M tokens, is 4.0e-3, 3.4e-3 and 2.9e-3 for its batches of 26k tokens and more; at the 8k tokens of a
+# proxy's step it is lowered by the square root of the ratio. The smaller ones lie outside of the law: 3e-3 is
+# what they were found to be stable at.
+STANDARD_RATES = {"tiny": 3e-3, "nano": 3e-3, "demo": 3e-3, "S": 2e-3, "M": 1.7e-3, "L": 1.4e-3}
+# Mixtures keep their order from proxies to large tuned models better at "sufficiently small" rates, one to two
+# orders of magnitude under the usual ones (Wang et al., arXiv 2512.24503). A tenth, because what is read off the
+# runs is a difference between mixtures, and it shrinks with what a short run at a small rate learns.
+LOW_SHARE = 0.1
+
+
+def learning_rate_of(rate: float | str, size: str) -> float:
+    """The peak rate that "standard" or "low" stands for at a named size; a number stands for itself.
+
+    Raises ValueError for another name, of a rate or of a size.
+    """
+    if not isinstance(rate, str):
+        return rate
+    shares = {"standard": 1.0, "low": LOW_SHARE}
+    if rate not in shares:
+        raise ValueError(f"no learning rate {rate!r}; give a number, or one of {', '.join(shares)}")
+    if size not in STANDARD_RATES:
+        raise ValueError(f"no size {size!r}; the sizes are {', '.join(SIZES)}")
+    return shares[rate] * STANDARD_RATES[size]
 
 
 @dataclass(frozen=True)
@@ -19,7 +48,7 @@ class AdamW:
     epsilon: float = 1e-8
     weight_decay: float = 0.1
 
-    def of(self, model: Transformer, learning_rate: float) -> torch.optim.AdamW:
+    def of(self, model: Transformer, learning_rate: float | torch.Tensor) -> torch.optim.AdamW:
         """torch's optimizer over one model's parameters."""
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         norms = [p for p in model.parameters() if p.ndim < 2]
@@ -42,3 +71,25 @@ def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> f
     up = (step + 1) / rising if step < rising else 1.0
     down = (steps - step) / (falling + 1) if step >= steps - falling else 1.0
     return min(up, down)
+
+
+def annealed_ends(steps: int) -> tuple[int, ...]:
+    """Steps done at each of ANNEALED_AT. Raises ValueError for a run too short to have them all apart."""
+    ends = tuple(round(share * steps) for share in ANNEALED_AT)
+    if steps < 4:
+        raise ValueError(f"a run of {steps} steps has no quarter, half and whole; train at least 4 steps")
+    return ends
+
+
+def annealed_schedule(step: int, steps: int, warmup: float, decay: float) -> float:
+    """The share of the full learning rate at a step of a run that comes down at each of annealed_ends.
+
+    WSD-S (Wen et al. 2024, arXiv 2410.05192): one run instead of one for each length. Each part of the run ends with
+    a fall to 0 over the share `decay` of that part; the next step goes on from the annealed weights and the
+    optimizer's state at the full rate at once, without a second warmup. warmup: share of the whole run, in
+    the first part only.
+    """
+    ends = annealed_ends(steps)
+    begin = max((end for end in ends if end <= step), default=0)
+    end = min(end for end in ends if end > step)
+    return warmup_stable_decay(step - begin, end - begin, warmup * steps / end if begin == 0 else 0.0, decay)

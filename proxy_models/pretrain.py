@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from proxy_models.checkpoints import Checkpoints, fingerprint_of
-from proxy_models.evaluation import bits_per_byte, held_out_sequences, total_loss
+from proxy_models.evaluation import bits_per_byte_on, held_out_texts
 from proxy_models.loader import MixtureError, Order, read_batches
 from proxy_models.model import ModelConfig, Transformer, init_weights
 from proxy_models.optimization import AdamW, warmup_stable_decay
@@ -91,7 +91,7 @@ def pretrain(
         seed=config.seed,
         max_epochs=config.max_epochs,
     )
-    held_out = held_out_sequences(tokens, context, config.evaluation_sequences)
+    held_out = held_out_texts(tokens, context, config.evaluation_sequences)
 
     model = Transformer(config.model)
     init_weights(model, config.seed)
@@ -131,7 +131,8 @@ def pretrain(
                 f"the loss of step {step + 1} is {losses[-1]}: lower the learning rate ({config.learning_rate})"
             )
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
-            evaluations.append({"step": step + 1, **evaluated(model, tokens, held_out, config.batch)})
+            measured = {f"bpb.{s}": bits_per_byte_on(model, text, config.batch)[0] for s, text in held_out.items()}
+            evaluations.append({"step": step + 1, **measured})
         if time.monotonic() - last_saved >= config.checkpoint_every_s or step + 1 == config.steps:
             state = {
                 "model": model.state_dict(),
@@ -156,13 +157,3 @@ def pretrain(
         tokens_per_s=(steps - first_step) * config.batch * context / training_s if training_s else 0.0,
         messages=messages,
     )
-
-
-def evaluated(model: Transformer, tokens: Tokens, held_out: Mapping[str, torch.Tensor], batch: int) -> dict[str, float]:
-    """Bits per byte of each source's held-out sequences, `batch` at a time: {"bpb.<source>": value}."""
-    measured = {}
-    for source, sequences in held_out.items():
-        nats = total_loss(model, sequences, batch)
-        bytes_per_token = tokens.held_out(source).bytes_per_token
-        measured[f"bpb.{source}"] = bits_per_byte(nats, sequences[:, 1:].numel(), bytes_per_token)
-    return measured

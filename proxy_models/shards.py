@@ -15,8 +15,10 @@ loss per token into bits per byte, which compares across tokenizers.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,19 +51,15 @@ class TokenBody:
     documents: int
     bytes: int
 
-    @property
-    def bytes_per_token(self) -> float:
-        """UTF-8 bytes of text behind one token, on average over the split; an eod stands for no bytes."""
-        return self.bytes / self.tokens
-
     @cached_property
     def _maps(self) -> list[NDArray[Any]]:
-        return [np.memmap(file.path, dtype=self.dtype, mode="r") for file in self.files]
+        # Plain arrays over the maps: to cut a piece out of a memmap costs ten times as much.
+        return [np.asarray(np.memmap(file.path, dtype=self.dtype, mode="r")) for file in self.files]
 
     @cached_property
-    def _file_starts(self) -> NDArray[np.int64]:
-        """Position of each file's first token in the body, then the body's length: int64 [files + 1]."""
-        return np.concatenate([[0], np.cumsum([file.tokens for file in self.files])]).astype(np.int64)
+    def _file_starts(self) -> list[int]:
+        """Position of each file's first token in the body."""
+        return [0, *itertools.accumulate(file.tokens for file in self.files[:-1])]
 
     def sequence_count(self, context: int) -> int:
         """How many chunks of `context` inputs the body holds; each needs one token more, its last target."""
@@ -69,15 +67,27 @@ class TokenBody:
 
     def gather(self, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Tokens from each start on: int64 [len(starts), length]. A stretch may run on into the next file."""
-        if len(starts) and (starts.min() < 0 or starts.max() + length > self.tokens):
-            raise IndexError(f"{self.source}/{self.split}: a stretch of {length} tokens ends past {self.tokens}")
-        positions = starts[:, None] + np.arange(length)
-        gathered = np.empty(positions.shape, dtype=np.int64)
-        file_of = np.searchsorted(self._file_starts, positions, side="right") - 1
-        for index in np.unique(file_of):
-            here = file_of == index
-            gathered[here] = self._maps[index][positions[here] - self._file_starts[index]]
+        gathered = np.empty((len(starts), length), dtype=np.int64)
+        for row, start in zip(gathered, starts.tolist(), strict=True):
+            self.read_into(row, start)
         return gathered
+
+    def read_into(self, row: NDArray[np.int64], start: int) -> None:
+        """Fill `row` with the tokens from `start` on, over the ends of files."""
+        if start < 0 or start + len(row) > self.tokens:
+            raise IndexError(f"{self.source}/{self.split}: {len(row)} tokens from {start} on end past {self.tokens}")
+        index = bisect_right(self._file_starts, start) - 1
+        begin = start - self._file_starts[index]
+        ids = self._maps[index][begin : begin + len(row)]
+        row[: len(ids)] = ids
+        if len(ids) < len(row):
+            self.read_into(row[len(ids) :], start + len(ids))
+
+    def pieces(self, at_most: int) -> Iterator[NDArray[Any]]:
+        """The body from its start to its end, at most so many tokens at a time, never over the end of a file."""
+        for ids in self._maps:
+            for begin in range(0, len(ids), at_most):
+                yield ids[begin : begin + at_most]
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,15 @@ class Tokens:
 
     def held_out(self, source: str) -> TokenBody:
         return self.bodies[source, "held_out"]
+
+    @cached_property
+    def token_bytes(self) -> NDArray[np.int64]:
+        """UTF-8 bytes of text that each id stands for: int64 [vocabulary]; special tokens stand for none.
+
+        A byte-level tokenizer spells each byte as one letter, so an entry has as many bytes as letters (GPT-2,
+        Radford et al. 2019). Raises ShardError for a tokenizer of another kind.
+        """
+        return _token_bytes(self.tokenizer_path, self.vocabulary)
 
     def verify_digests(self) -> None:
         """Read every file and compare its sha256. Raises ShardError with all the files that differ."""
@@ -145,6 +164,29 @@ def open_tokens(folder: Path) -> Tokens:
     if not tokens.sources:
         raise ShardError(f"{manifest_path} names no source")
     return tokens
+
+
+def _token_bytes(tokenizer_path: Path, vocabulary: int) -> NDArray[np.int64]:
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = set(ByteLevel.alphabet())
+    description = json.loads(tokenizer_path.read_bytes())
+    if description["model"]["type"] != "BPE":
+        raise ShardError(f"{tokenizer_path}: a {description['model']['type']} model; tokenize with a byte-level BPE")
+    added = {token["id"]: token for token in description["added_tokens"]}
+    sizes = np.zeros(vocabulary, dtype=np.int64)
+    for token, number in description["model"]["vocab"].items():
+        if number in added:
+            continue
+        if not letters.issuperset(token):
+            raise ShardError(
+                f"{tokenizer_path}: {token!r} is not spelt in the letters of a byte-level tokenizer, so the bytes "
+                "behind a token are not known; tokenize with a byte-level BPE"
+            )
+        sizes[number] = len(token)
+    for number, token in added.items():
+        sizes[number] = 0 if token["special"] else len(token["content"].encode())
+    return sizes
 
 
 def _body(folder: Path, source: str, split: str, dtype: np.dtype[Any], entry: Mapping[str, Any]) -> TokenBody:

@@ -63,6 +63,7 @@ STAGES: dict[str, str] = {
     "token_shards": "stages.tokenize.shards:TokenShards",
     "mix": "stages.training.mix:Mix",
     "proxy_swarm": "stages.training.swarm:ProxySwarm",
+    "paired_swarm": "stages.training.pairs:PairedSwarm",
     "optimize_mix": "stages.training.mix:OptimizeMix",
     "pretrain": "stages.training.pretrain:Pretrain",
 }

@@ -13,7 +13,7 @@ from pipeline.report.facts import Facts
 from pipeline.report.funnel import funnel_section
 from pipeline.report.head import head
 from pipeline.report.markup import Markup, element
-from pipeline.report.mixture import mix_section
+from pipeline.report.mix import mix_section
 from pipeline.report.pdf import pdf_section
 from pipeline.report.quality import quality_section
 from pipeline.report.removed import removed_section

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.report.facts import Facts
 from pipeline.report.markup import SPACE, Markup, Node, cards, duration, element, note, number, percent, rounded
+from pipeline.report.mix.summary import named
 from pipeline.report.training import chance_difference, measured_gain, mix_of
 
 STATES = {"done": "complete", "running": "still running, or killed", "failed": "failed", "interrupted": "interrupted"}
@@ -45,13 +48,22 @@ def _mix_words(facts: Facts) -> str:
         return ""
     optimum = summary["optimum"]
     shares = sorted(zip(optimum["best"]["ratios"], summary["sources"], strict=True), reverse=True)
-    ratios = ", ".join(f"{source} {percent(ratio)}" for ratio, source in shares)
+    ratios = named([f"{source} {percent(ratio)}" for ratio, source in shares])
     text = f"; best mix: {ratios}: predicted {_better(optimum['gain'])} than the natural mix"
     gain = measured_gain(models[-1]) if models else None
     if gain is None:
-        return text
+        return text + _check_words(summary)
     doubt = ", which chance alone may give" if 0 < gain < chance_difference(summary) else ""
     return f"{text}, measured {abs(gain):.3f} {_word(gain)}{doubt}"
+
+
+def _check_words(mix: Any) -> str:
+    """What proxies trained on the mix and on the natural one say, where no large model was."""
+    if not mix["confirmation"]:
+        return ""
+    check = mix["confirmation"][-1]
+    doubt = "" if check["beats_natural"] else ", which chance alone may give" if check["gain"] > 0 else ""
+    return f", measured on proxies {abs(check['gain']):.3f} {_word(check['gain'])}{doubt}"
 
 
 def _better(gain: float) -> str:

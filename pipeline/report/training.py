@@ -9,7 +9,7 @@ from pipeline.artifact import Artifact
 from pipeline.report.charts import Series, figure, lines
 from pipeline.report.facts import Facts, metric_label
 from pipeline.report.markup import Markup, Node, cards, element, note, number, rounded, section, signed, table
-from pipeline.report.mixture import repeat_noise
+from pipeline.report.mix.summary import repeat_noise
 
 NAMES = {"optimal": "best mix", "natural": "natural mix"}
 
@@ -44,7 +44,7 @@ def mix_of(artifact: Artifact, facts: Facts) -> Any:
 
 def chance_difference(mix: Any) -> float:
     """By how much two trainings on one mixture typically differ, judged by repeated proxies; 0 if there are none."""
-    repeats = repeat_noise(mix) if mix else None
+    repeats = repeat_noise(mix, mix["weights"]) if mix else None
     return 0.0 if repeats is None else 2**0.5 * repeats.sd  # the difference of two independent values
 
 
@@ -82,7 +82,7 @@ def _verdict(artifact: Artifact, facts: Facts) -> Markup | None:
     if gain is None:
         return note("There is no model on the natural mix to compare with (compare_natural is off).")
     predicted = f"; the prediction was {signed(mix['optimum']['gain'])}" if mix else ""
-    repeats, by_chance = repeat_noise(mix) if mix else None, chance_difference(mix)
+    repeats, by_chance = repeat_noise(mix, mix["weights"]) if mix else None, chance_difference(mix)
     hint = (
         ""
         if repeats is None
@@ -152,7 +152,9 @@ def _end_table(artifact: Artifact, facts: Facts) -> Markup | None:
 
 
 def _predicted_gains(mix: Any) -> dict[str, float]:
+    """Of each metric, at the target's size as far as slopes tell."""
     if mix is None:
         return {}
     best, natural = mix["optimum"]["best"]["metrics"], mix["optimum"]["natural"]["metrics"]
-    return {metric: natural[j] - best[j] for j, metric in enumerate(mix["metrics"])}
+    slopes = mix["transfer"]["extrapolated"] if mix["transfer"] else [1.0] * len(best)
+    return {metric: slopes[m] * (natural[m] - best[m]) for m, metric in enumerate(mix["metrics"])}

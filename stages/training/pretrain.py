@@ -50,7 +50,7 @@ class Pretrain(Global[PretrainConfig]):
     cpus: ClassVar[int] = 2
 
     def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
-        from mixes.mix_file import MixFile, MixFileError
+        from mixes.mix_file import MixFile, MixFileError, check_sources
         from proxy_models.checkpoints import CheckpointError
         from proxy_models.loader import MixtureError
         from proxy_models.pretrain import DivergenceError
@@ -58,7 +58,10 @@ class Pretrain(Global[PretrainConfig]):
 
         try:
             mix = MixFile.read(inputs["mix"][0].files_folder / MIX_FILE)
-            _check_fingerprints(mix, source_fingerprints(shards_of(inputs)))
+            if changed := check_sources(mix, source_fingerprints(shards_of(inputs))):
+                raise StageError(
+                    f"the mix was measured on other data than these shards hold, for {', '.join(changed)}: fit it again"
+                )
             mixtures = {"optimal": mix.ratios}
             if self.config.compare_natural:
                 mixtures["natural"] = {name: share.natural_ratio for name, share in mix.sources.items()}
@@ -116,15 +119,6 @@ class Pretrain(Global[PretrainConfig]):
             "losses": _thinned(result),
             "messages": result.messages,
         }
-
-
-def _check_fingerprints(mix: MixFile, found: Mapping[str, str]) -> None:
-    measured = {name: share.fingerprint for name, share in mix.sources.items()}
-    changed = sorted(name for name in {*measured, *found} if measured.get(name) != found.get(name))
-    if changed:
-        raise StageError(
-            f"the mix was measured on other data than these shards hold, for {', '.join(changed)}: fit it again"
-        )
 
 
 def _weights(mix: MixFile) -> dict[str, float]:

@@ -1,113 +1,234 @@
-"""Training a swarm of proxy models, each on its own mixture of the sources."""
+"""A swarm of proxies on designed mixtures: first spread over all that the tokens allow, then where the fit of the runs
+so far expects the best mixture or knows least."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import Artifact, Phase
 from pipeline.errors import StageError
-from pipeline.stage import Context, Global, Result, StageConfig
-from stages.training.sources import Size, shards_of, train_tokens
+from pipeline.stage import Context, Result, Task
+from stages.training.options import LimitOptions, ObjectiveOptions, SizeOptions, metric_weights
+from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions
+from stages.training.sources import train_tokens
 
-RUNS_FILE = "runs.parquet"
-REPEATS = 3  # further runs of the natural mixture, under other seeds
+if TYPE_CHECKING:
+    from mixes.runs import Runs
 
+    from mixes.design import Design, Stop
+    from mixes.target import Target
 
-class Target(StageConfig):
-    """The training that the mixture is for."""
-
-    tokens: int | None = Field(None, gt=0)
-    """Tokens that the big run will see; all training tokens once if absent."""
-    max_epochs: float = Field(4.0, gt=0)
-    """How often the big run may see a token of one source (Muennighoff et al. 2023: up to 4 epochs cost little)."""
+REPEATS = 3  # further runs of the natural mixture, under other seeds: their spread is the noise of a run
 
 
-class ProxySwarmConfig(StageConfig):
-    """How many proxies, how large, how long."""
+class ProxySwarmConfig(ObjectiveOptions, SizeOptions, ProxyTrainingOptions):
+    """How many proxies, how large, how long, and what they are to be good at."""
 
-    runs: int = Field(40, ge=8)
-    """Mixtures to train, the natural one and its repeats included."""
-    size: Size = "demo"
-    """Named size of the proxies."""
-    steps: int = Field(400, ge=8)
-    """Optimizer steps of each proxy."""
-    batch: int = Field(4, ge=1)
-    """Sequences per proxy and step."""
-    learning_rate: float = Field(3e-3, gt=0)
-    """Peak learning rate (AdamW, warmup-stable-decay)."""
-    stack: int = Field(64, ge=1)
-    """Proxies trained at once as one stacked model; more runs than this make several stacks."""
-    evaluation_sequences: int = Field(128, ge=1)
-    """Held-out sequences per source."""
-    checkpoint_every_s: float = Field(20.0, gt=0)
-    """Seconds between checkpoints; a killed swarm goes on from the last one."""
-    target: Target = Target()
-    """The training that the mixture is for; proxies repeat each source as often as it would."""
+    runs: int | None = Field(None, ge=8)
+    """Most proxies in all; 4 for each source, or those of the first round and two more if that is more, if absent."""
+    first_runs: int | None = Field(None, ge=8)
+    """Proxies of the first round, with the natural mixture and its repeats; 24, or 1.5 for each source, if absent."""
+    round_runs: int = Field(8, ge=2)
+    """Proxies of each further round, chosen by what the runs so far say."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"checkpoint_every_s"})
+    def counts(self, sources: int) -> tuple[int, int]:
+        """Proxies of the first round, and in all."""
+        first = self.first_runs or max(24, round(1.5 * sources))
+        most = self.runs or max(4 * sources, first + 2 * self.round_runs)
+        return min(first, most), most
 
 
-class ProxySwarm(Global[ProxySwarmConfig]):
-    """Train proxy models on designed mixtures and measure bits per byte on held-out documents of each source."""
+class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
+    """Train proxy models on designed mixtures and measure them on held-out documents of each source and on answers."""
 
     name = "proxy_swarm"
     config_type = ProxySwarmConfig
     accepts = ("tokens",)
     produces: ClassVar[str] = "runs"
-    cpus: ClassVar[int] = 2
 
-    def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
-        from mixes.design import InfeasibleCapsError, design
-        from mixes.optimum import ratio_caps
-        from proxy_models.loader import MixtureError
-        from proxy_models.model import sized
-        from proxy_models.shards import ShardError, open_tokens
-        from proxy_models.swarm import SwarmConfig, train_swarm
+    def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
+        c, (tokens,) = self.config, inputs["tokens"]
+        kind, _, number = phases[-1].name.partition(" ") if phases else ("", "", "0")
+        if kind == "table":
+            return []
+        if kind == "design" and (runs := phases[-1].parts[0].summary["runs"]):
+            return self.stacks(f"train {number}", tokens, runs, c.size, c.steps)
+        unique = train_tokens(tokens.summary["sources"])
+        content = (tokens.digest, *(phase.digest for phase in phases))
+        files = {"rows": tuple(path for phase in phases for path in phase.paths(RUNS_FILE))}
+        rounds = [phase.parts[0].summary["told"] for phase in phases if phase.name.startswith("design")]
+        if kind == "design":
+            return [Task("table", "table", content, files, {"unique": unique, "rounds": rounds}, is_kept=True)]
+        return [Task(f"design {int(number) + 1}", "design", content, files, {"unique": unique, "round": int(number)})]
 
+    def work(self, task: Task, out: Path, context: Context) -> Result:
+        if task.phase.startswith("train"):
+            return self.train(task, out, context)
+        rows = [row for path in task.files["rows"] for row in pq.read_table(path).to_pylist()]
+        if task.phase == "table":
+            return self._table(rows, task, out)
+        return self._design(rows, task.arguments["unique"], int(task.arguments["round"]), context.seed)
+
+    def _design(self, rows: list[dict[str, Any]], unique: Mapping[str, int], round_: int, seed: int) -> Result:
+        """The runs to train next, none if it is over; and what to tell of the round that has ended."""
+        from mixes.design import first_runs, next_runs, stop_reason
+        from mixes.limits import InfeasibleLimitsError
+        from mixes.regression import BadRunsError, fit
+
+        if len(unique) < 2:
+            raise StageError(f"a mixture needs at least two sources; the tokens have only {', '.join(unique)}")
         c = self.config
-        available = train_tokens(shards_of(inputs))
-        if len(available) < 2:
-            raise StageError(f"a mixture needs at least two sources; the tokens have only {', '.join(available)}")
-        unique = np.array(list(available.values()), float)
-        target_tokens = c.target.tokens or int(unique.sum())
+        weights_by_metric = metric_weights(c.evaluate, list(unique), sorted(c.answer_sets))
+        first, most = c.counts(len(unique))
         try:
-            tokens = open_tokens(inputs["tokens"][0].files_folder)
-            model = sized(c.size, tokens.vocabulary)
-            caps = ratio_caps(unique, target_tokens, c.target.max_epochs)
-            mixtures = design(unique / unique.sum(), c.runs, context.seed, caps, natural_repeats=REPEATS)
-            proxy_tokens = c.steps * c.batch * model.context
-            sequences = [tokens.train(source).sequence_count(model.context) for source in available]
-            matched = tuple(max(1, min(n, round(n * proxy_tokens / target_tokens))) for n in sequences)
-            swarm = SwarmConfig(
-                model=model,
-                steps=c.steps,
-                batch=c.batch,
-                learning_rate=c.learning_rate,
-                stack=c.stack,
-                evaluation_sequences=c.evaluation_sequences,
-                max_sequences=matched,
-                threads=context.cpus,
-                checkpoint_every_s=c.checkpoint_every_s,
-            )
-            seeds = np.full(c.runs, context.seed)  # one for all: what two mixtures differ in is then the mixture
-            seeds[-REPEATS:] += 1 + np.arange(REPEATS)  # but not for the repeats, which measure the noise of a run
-            rows = train_swarm(tokens, swarm, mixtures, seeds, context.work, context.progress)
-        except (ShardError, MixtureError, InfeasibleCapsError, ValueError) as error:
-            raise StageError(f"the proxies cannot be trained: {error}") from error
+            target = target_of(c, unique, {})
+            limits = target.limits(list(unique))
+            natural = limits.bring(target.natural(list(unique))[None, :])[0]
+            if round_ == 0:
+                design = first_runs(natural, first, seed, limits, natural_repeats=REPEATS)
+                return Result({"runs": _planned(design, round_, 0, seed), "told": None})
+            runs = runs_of(rows, list(unique), list(weights_by_metric))
+            weights = used_weights(runs, np.array(list(weights_by_metric.values())))
+            fitted = fit(runs.mixtures, runs.values, list(runs.metrics), seed)
+            stop = stop_reason(fitted, weights, limits, most)
+            told = _told(rows, runs, weights, round_, stop, seed)
+            if stop.is_over or len(rows) >= most:
+                return Result({"runs": [], "told": told})
+            design = next_runs(fitted, weights, limits, natural, seed + round_, min(c.round_runs, most - len(rows)))
+            return Result({"runs": _planned(design, round_, len(rows), seed), "told": told})
+        except (BadRunsError, InfeasibleLimitsError) as error:
+            raise StageError(f"no mixtures can be chosen for the proxies: {error}") from error
+
+    def _table(self, rows: list[dict[str, Any]], task: Task, out: Path) -> Result:
         pq.write_table(pa.Table.from_pylist(rows), out / RUNS_FILE, compression="zstd")
-        summary = {
-            "sources": list(available),
-            "runs": len(rows),
-            "diverged": sum(bool(row["diverged"]) for row in rows),
-            "target_tokens": target_tokens,
-            "tokens_per_proxy": proxy_tokens,
-            "parameters": {name: rows[0][f"{name}_parameters"] for name in ("trunk", "embedding", "head")},
+        return Result(
+            {
+                "sources": list(task.arguments["unique"]),
+                "runs": len(rows),
+                "diverged": sum(bool(row["diverged"]) for row in rows),
+                "rounds": [told for told in task.arguments["rounds"] if told is not None],
+                "size": self.config.size,
+                "steps": self.config.steps,
+                "tokens_per_proxy": max(row["tokens"] for row in rows),
+                "parameters": {name: rows[0][f"{name}_parameters"] for name in ("trunk", "embedding", "head")},
+                "method": rows[0]["method"],
+            }
+        )
+
+
+def target_of(config: LimitOptions, unique: Mapping[str, int], fingerprints: Mapping[str, str]) -> Target:
+    """What the mixture is for, as the mix optimizer takes it. `unique`: training tokens by source.
+
+    Raises:
+        StageError: an option names a source that the tokens lack.
+    """
+    from mixes.target import GroupLimits, SourceLimits, Target
+
+    def limits(source: str) -> dict[str, float]:
+        if source in config.fixed:
+            return {"fixed": config.fixed[source]}
+        lowest, highest = config.bounds.get(source, (0.0, 1.0))
+        return {"lowest": lowest, "highest": highest}
+
+    named = [*config.bounds, *config.fixed, *(source for group in config.groups.values() for source in group.sources)]
+    if unknown := sorted(set(named) - set(unique)):
+        raise StageError(f"limits name {', '.join(unknown)}, but the tokens have the sources {', '.join(unique)}")
+    return Target(
+        target_tokens=config.target.tokens or sum(unique.values()),
+        max_epochs=config.target.max_epochs,
+        sources={
+            source: SourceLimits(tokens=tokens, fingerprint=fingerprints.get(source), **limits(source))
+            for source, tokens in unique.items()
+        },
+        groups={
+            name: GroupLimits(members=list(group.sources), lowest=group.lowest, highest=group.highest)
+            for name, group in config.groups.items()
+        },
+    )
+
+
+def runs_of(rows: Sequence[Mapping[str, Any]], sources: Sequence[str], metrics: Sequence[str]) -> Runs:
+    """The runs that a fit can use: those that did not diverge."""
+    from mixes.runs import Runs
+
+    finished = [row for row in rows if not row["diverged"]]
+    return Runs(
+        tuple(sources),
+        tuple(metrics),
+        tuple(row["run"] for row in finished),
+        np.array([[row[f"mixture.{source}"] for source in sources] for row in finished]).reshape(-1, len(sources)),
+        np.array([[row[metric] for metric in metrics] for row in finished], float).reshape(-1, len(metrics)),
+    )
+
+
+def used_weights(runs: Runs, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The weights [M] with those of metrics that are noise lowered."""
+    from mixes.signal import signal_to_noise
+
+    signal = signal_to_noise(runs.values, runs.mixtures, runs.metrics)
+    return weights if signal is None else signal.used(weights)
+
+
+def _planned(design: Design, round_: int, before: int, seed: int) -> list[dict[str, Any]]:
+    """Fields of proxy_models.swarm.Run for each mixture. All have one seed, so that what two runs differ in is their
+    mixture; repeats have seeds of their own, since they measure what a run differs by with nothing else changed."""
+    return [
+        {
+            "id": f"{before + i:04d}",
+            "mixture": mixture.tolist(),
+            "seed": seed + (before + i + 1 if purpose == "repeat" else 0),
+            "learning_rate": None,
+            "purpose": purpose,
+            "round": round_,
         }
-        return Result(summary)
+        for i, (mixture, purpose) in enumerate(zip(design.mixtures, design.purposes, strict=True))
+    ]
+
+
+def _told(
+    rows: Sequence[Mapping[str, Any]],
+    runs: Runs,
+    weights: npt.NDArray[np.float64],
+    round_: int,
+    stop: Stop,
+    seed: int,
+) -> dict[str, Any]:
+    """For the report: how far the search is after this round, and how well the runs before it predicted it."""
+    rank, within = _foreseen(rows, runs, weights, round_ - 1, seed)
+    return {
+        "round": round_ - 1,
+        "runs": len(rows),
+        "best": float((runs.values @ weights).min()),
+        "regret": stop.regret,
+        "noise": stop.noise,
+        "fresh_spearman": rank,
+        "fresh_within": within,
+        "reason": stop.reason,
+    }
+
+
+def _foreseen(
+    rows: Sequence[Mapping[str, Any]], runs: Runs, weights: npt.NDArray[np.float64], last: int, seed: int
+) -> tuple[float | None, float | None]:
+    """Rank correlation and share within the stated 80 % of the objectives of the last round, as the rounds before it
+    predict them; None for the first round."""
+    from mixes.regression import fit, objective_sd, rank_correlation
+
+    rounds = {row["run"]: row["round"] for row in rows}
+    fresh = np.array([rounds[run] == last for run in runs.ids])
+    if last == 0 or fresh.sum() < 2:
+        return None, None
+    before = fit(runs.mixtures[~fresh], runs.values[~fresh], list(runs.metrics), seed)
+    means, deviations = before.predict(runs.mixtures[fresh])
+    predicted, measured = means @ weights, runs.values[fresh] @ weights
+    half = 1.2816 * np.array([objective_sd(deviation, weights) for deviation in deviations])  # 80 % of a normal
+    rank = float(rank_correlation(predicted[:, None], measured[:, None])[0])
+    return rank, float((np.abs(predicted - measured) <= half).mean())

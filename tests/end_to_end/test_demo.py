@@ -85,7 +85,7 @@ def test_a_run_killed_twice_ends_in_the_same_bytes(demo: tuple[Path, Path], slui
     command = sluice.command("run", recipe, "--out", run, "--address", sluice.address, *overrides())
     kill_when(lambda: any((run / "artifacts/web_text/commits").glob("*.json")), command)
     often = [*command, "--set", "mix.checkpoint_every_s=0.2"]
-    kill_when(lambda: any((run / "artifacts/mix.swarm/work").glob("*/*.checkpoint")), often)
+    kill_when(lambda: any((run / "artifacts/mix.swarm/answers").rglob("*.checkpoint")), often)
     output = sluice("run", recipe, "--out", run, "--address", sluice.address, *overrides())
     assert "artifacts are there already; going on" in output
     for artifact in COMPARED:

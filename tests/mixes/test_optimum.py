@@ -1,31 +1,37 @@
-"""The best mixture under caps, in a world where it is known."""
+"""The best mixture within limits, in a world where it is known."""
 
-import re
 import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mixes.design import InfeasibleCapsError, design
-from mixes.optimum import ratio_caps, solve
+from mixes.design import first_runs
+from mixes.limits import Group, GroupBound, Limits
+from mixes.objective import Objective, linear_constraints
+from mixes.optimum import response_curves, solve, weight_path
 from mixes.regression import Fit, fit
-from tests.mixes.worlds import CAPS, METRICS, NATURAL, measured_losses, true_best, true_losses
+from mixes.sensitivity import flat_directions
+from tests.mixes.worlds import CAPS, LIMITS, METRICS, NATURAL, measured_losses, true_best, true_losses
 
 WEIGHTS = np.array([1.0, 2.0, 1.0])
-FREE = np.zeros(4)
+ANY = Limits.none(4)
+UNIQUE, TARGET = np.array([5000.0, 1200.0, 500.0, 1000.0]) * 1e6, 8e9
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    mixtures = design(NATURAL, 32, 0, CAPS)
+    mixtures = first_runs(NATURAL, 32, 0, LIMITS).mixtures
     return fit(mixtures, measured_losses(mixtures, 0), METRICS, seed=0)
 
 
 @pytest.fixture(scope="module")
 def optimum(fitted):
-    return solve(fitted, WEIGHTS, FREE, CAPS, NATURAL, seed=0)
+    return solve(fitted, WEIGHTS, LIMITS, NATURAL, seed=0)
+
+
+def penalised(fitted, limits):
+    found = solve(fitted, WEIGHTS, limits, NATURAL, seed=0).best.ratios
+    return Objective.of(fitted, WEIGHTS / WEIGHTS.sum(), 1.0)(found)[0]
 
 
 def true_objective(ratios):
@@ -33,17 +39,18 @@ def true_objective(ratios):
 
 
 def test_optimum_is_within_a_tenth_of_the_possible_gain_of_the_true_best(optimum):
-    best = true_best(WEIGHTS / WEIGHTS.sum(), CAPS)
+    best = true_best(WEIGHTS / WEIGHTS.sum(), LIMITS)
     regret = true_objective(optimum.best.ratios) - best
     assert regret < 0.1 * (true_objective(NATURAL) - best)
 
 
-def test_optimum_is_a_mixture_within_its_bounds(fitted):
+def test_optimum_is_a_mixture_within_bounds_and_groups(fitted):
     lower = np.array([0.2, 0.0, 0.1, 0.05])
-    ratios = solve(fitted, WEIGHTS, lower, CAPS, NATURAL, seed=0).best.ratios
-    assert abs(ratios.sum() - 1.0) < 1e-9
-    assert (ratios >= lower - 1e-9).all()
-    assert (ratios <= CAPS + 1e-9).all()
+    limits = Limits(lower, CAPS, (Group("rare", (2, 3), 0.2, 0.3),), LIMITS.sources, np.ones(4))
+    found = solve(fitted, WEIGHTS, limits, NATURAL, seed=0)
+    assert limits.hold(found.best.ratios[None, :]).all()
+    free = solve(fitted, WEIGHTS, LIMITS, NATURAL, seed=0)
+    assert found.best.objective + found.best.objective_sd >= free.best.objective + free.best.objective_sd - 1e-9
 
 
 def test_gain_over_the_natural_mix_is_the_true_one_and_its_interval_is_about_it(optimum):
@@ -55,11 +62,14 @@ def test_gain_over_the_natural_mix_is_the_true_one_and_its_interval_is_about_it(
     assert high > truth * 0.75
 
 
-def test_intervals_enclose_the_optimum_nearly(optimum):
-    low, high = optimum.intervals
+@pytest.mark.parametrize("name", ["intervals", "posterior_intervals"])
+def test_intervals_enclose_the_optimum_nearly(optimum, name):
+    low, high = getattr(optimum, name)
     assert (low <= high).all()
     assert (optimum.best.ratios > low - 0.1).all()
     assert (optimum.best.ratios < high + 0.1).all()
+    assert (low >= -1e-12).all()
+    assert (high <= CAPS + 1e-9).all()
 
 
 def test_objective_is_the_weighted_mean_of_the_metrics(optimum):
@@ -68,7 +78,15 @@ def test_objective_is_the_weighted_mean_of_the_metrics(optimum):
     assert optimum.gain == pytest.approx(optimum.natural.objective - optimum.best.objective)
 
 
-def test_best_observed_run_is_the_lowest_of_the_runs_within_the_bounds(fitted, optimum):
+def test_slopes_weigh_the_metrics_as_they_count_at_the_target(fitted):
+    slopes = np.array([1.0, 0.2, 0.5])
+    sloped = solve(fitted, WEIGHTS, LIMITS, NATURAL, seed=0, slopes=slopes)
+    plain = solve(fitted, WEIGHTS * slopes, LIMITS, NATURAL, seed=0)
+    assert np.abs(sloped.best.ratios - plain.best.ratios).max() < 0.02
+    assert sloped.best.objective == pytest.approx(sloped.best.metrics @ (WEIGHTS / 4 * slopes))
+
+
+def test_best_observed_run_is_the_lowest_of_the_runs_within_the_limits(fitted, optimum):
     row = np.argmin(fitted.losses @ WEIGHTS)
     assert np.array_equal(optimum.best_observed.ratios, fitted.mixtures[row])
 
@@ -81,16 +99,8 @@ def test_lifting_a_binding_cap_gains_what_its_shadow_price_says(fitted, optimum)
     binding = int(np.argmax(optimum.shadow_prices))
     assert optimum.best.ratios[binding] == pytest.approx(CAPS[binding], abs=1e-6)
     step = 0.01
-
-    def penalised(caps):
-        found = solve(fitted, WEIGHTS, FREE, caps, NATURAL, seed=0).best
-        return found.objective + found.objective_sd
-
-    lifted, lowered = CAPS.copy(), CAPS.copy()
-    lifted[binding] += step
-    lowered[binding] -= step
-    gained = (penalised(lowered) - penalised(lifted)) / (2 * step)
-    assert optimum.shadow_prices[binding] == pytest.approx(gained, rel=0.1)
+    lowered, lifted = (penalised(fitted, LIMITS.allowing(binding, CAPS[binding] + side * step)) for side in (-1, 1))
+    assert optimum.shadow_prices[binding] == pytest.approx((lowered - lifted) / (2 * step), rel=0.1)
 
 
 def test_caps_that_do_not_bind_have_no_price(optimum):
@@ -99,23 +109,112 @@ def test_caps_that_do_not_bind_have_no_price(optimum):
     assert (optimum.shadow_prices[loose] == 0).all()
 
 
+@pytest.mark.parametrize("group", [Group("web and code", (0, 2), 0.0, 0.3), Group("rare", (2, 3), 0.3, 1.0)])
+def test_a_binding_group_changes_the_price_of_a_cap_within(fitted, group):
+    # Code stands on its cap: with the group full, or no more than it must be, more code replaces others of the group.
+    def limits(cap):
+        return Limits(np.array([0, 0, 0, 0.02]), np.array([1, 0.6, cap, 0.5]), (group,), LIMITS.sources, np.ones(4))
+
+    found = solve(fitted, WEIGHTS, limits(0.2), NATURAL, seed=0)
+    total = found.best.ratios[list(group.members)].sum()
+    assert min(abs(total - group.lower), abs(total - group.upper)) < 1e-6
+    gained = (penalised(fitted, limits(0.19)) - penalised(fitted, limits(0.21))) / 0.02
+    assert found.shadow_prices[2] == pytest.approx(gained, rel=0.1)
+
+
+def test_a_group_of_all_but_one_source_is_a_bound_on_that_one(fitted):
+    grouped = Limits(np.zeros(4), CAPS, (Group("others", (1, 2, 3), 0.2, 0.45),), LIMITS.sources, np.ones(4))
+    bounded = Limits(np.array([0.55, 0, 0, 0]), np.array([0.8, *CAPS[1:]]), (), LIMITS.sources, np.ones(4))
+    assert penalised(fitted, grouped) == pytest.approx(penalised(fitted, bounded), abs=1e-6)
+
+
+def test_constraints_of_a_group_are_met_inside_and_broken_outside():
+    limits = Limits(np.zeros(4), np.ones(4), (Group("rare", (2, 3), 0.2, 0.4),), LIMITS.sources, np.ones(4))
+    origin = np.array([0.5, 0.3, 0.1, 0.1])
+    _, group = linear_constraints(limits, origin)
+    for mixture, is_inside in [
+        ([0.5, 0.2, 0.2, 0.1], True),
+        ([0.5, 0.4, 0.1, 0.0], False),
+        ([0.2, 0.2, 0.6, 0.0], False),
+    ]:
+        assert (group["fun"](np.array(mixture) - origin) >= 0).all() == is_inside
+
+
+@pytest.mark.parametrize(("epochs", "tokens"), [(1.0, 0.0), (0.0, 1e9)])
+def test_one_more_epoch_or_billion_tokens_is_worth_what_solving_again_gains(fitted, epochs, tokens):
+    def limits(more_epochs, more_tokens, source):
+        there = np.arange(4) == source
+        lifted = Limits.of(LIMITS.sources, UNIQUE + more_tokens * there, TARGET, 4.0, bounds={"dialogue": (0.0, 0.5)})
+        return lifted.allowing(source, lifted.upper[source] + more_epochs * UNIQUE[source] / TARGET)
+
+    now = limits(0, 0, 0)
+    found = solve(fitted, WEIGHTS, now, NATURAL, seed=0, unique_tokens=UNIQUE, target_tokens=TARGET)
+    worth = found.worth_of_epoch if epochs else found.worth_of_billion_tokens
+    assert worth.max() > 1e-3
+    for source in range(4):
+        gained = penalised(fitted, now) - penalised(fitted, limits(epochs, tokens, source))
+        assert worth[source] == pytest.approx(gained, rel=0.05, abs=2e-5)
+
+
+def test_nothing_is_worth_anything_where_tokens_are_unknown(optimum):
+    assert not optimum.worth_of_epoch.any()
+    assert not optimum.worth_of_billion_tokens.any()
+
+
+def test_flat_directions_cost_what_they_say(fitted, optimum):
+    objective = Objective.of(fitted, WEIGHTS / WEIGHTS.sum(), 1.0)
+    before = objective(optimum.best.ratios)[0]
+    assert optimum.flat_directions
+    for flat in optimum.flat_directions:
+        assert flat.direction.sum() == pytest.approx(0.0, abs=1e-9)
+        assert np.abs(flat.direction).sum() == pytest.approx(0.1)
+        moved = optimum.best.ratios + flat.direction
+        assert LIMITS.hold(moved[None, :]).all()
+        assert objective(moved)[0] - before <= flat.rise + 1e-12
+        assert flat.rise < optimum.best.objective_sd
+
+
+def test_no_direction_is_flat_that_may_cost_nothing(fitted, optimum):
+    objective = Objective.of(fitted, WEIGHTS / WEIGHTS.sum(), 1.0)
+    assert flat_directions(objective, LIMITS, optimum.best.ratios, 0.0) == []
+
+
 def test_pessimism_keeps_the_optimum_where_the_fit_is_surer(fitted):
-    bold, careful = (solve(fitted, WEIGHTS, FREE, np.ones(4), NATURAL, 0, pessimism=p).best for p in (0.0, 3.0))
+    bold, careful = (solve(fitted, WEIGHTS, ANY, NATURAL, 0, pessimism=p).best for p in (0.0, 3.0))
     assert careful.objective_sd < bold.objective_sd
     assert careful.objective >= bold.objective - 1e-6
+
+
+def test_an_optimum_far_from_all_runs_is_warned_of_with_runs_that_would_help(fitted):
+    away = Limits(np.array([0.0, 0.0, 0.0, 0.9]), np.ones(4), (), LIMITS.sources, np.ones(4))  # no run has 0.9 dialogue
+    found = solve(fitted, WEIGHTS, away, NATURAL, seed=0)
+    assert any("from the nearest run" in warning for warning in found.warnings)
+    assert any("no run is within the limits" in warning for warning in found.warnings)
+    assert 1 <= len(found.helpful_runs) <= 8
+    assert np.array_equal(found.helpful_runs[0], found.best.ratios)
+    assert away.hold(found.helpful_runs).all()
+
+
+def test_an_optimum_among_the_runs_is_not_warned_of(fitted, optimum):
+    near = Limits(optimum.best.ratios - 0.01, np.minimum(optimum.best.ratios + 0.01, 1), (), LIMITS.sources, np.ones(4))
+    near = Limits(np.maximum(near.lower, 0), near.upper, (), LIMITS.sources, np.ones(4))
+    mixtures = np.concatenate([fitted.mixtures, optimum.best.ratios[None, :]])
+    found = solve(fit(mixtures, measured_losses(mixtures, 0), METRICS, seed=0), WEIGHTS, near, NATURAL, seed=0)
+    assert not [warning for warning in found.warnings if "nearest run" in warning]
+    assert len(found.helpful_runs) == 0
 
 
 def test_stored_fit_is_solved_for_new_weights_in_under_a_second(fitted, optimum):
     stored = Fit.from_json(fitted.to_json())
     started = time.process_time()
-    reweighted = solve(stored, np.array([5.0, 0.0, 0.0]), FREE, CAPS, NATURAL, seed=0)
+    reweighted = solve(stored, np.array([5.0, 0.0, 0.0]), LIMITS, NATURAL, seed=0)
     assert time.process_time() - started < 1.0
     # All weight on prose, whose best source is the first.
     assert reweighted.best.ratios[0] > optimum.best.ratios[0]
 
 
 def test_same_seed_gives_the_same_optimum(fitted, optimum):
-    again = solve(fitted, WEIGHTS, FREE, CAPS, NATURAL, seed=0)
+    again = solve(fitted, WEIGHTS, LIMITS, NATURAL, seed=0)
     assert again.best.ratios.tobytes() == optimum.best.ratios.tobytes()
     assert again.intervals.tobytes() == optimum.intervals.tobytes()
 
@@ -126,48 +225,49 @@ def test_tokens_and_epochs_follow_from_the_ratios(optimum):
     assert np.allclose(optimum.epochs(source_tokens, 2000.0) * source_tokens, optimum.tokens(2000.0))
 
 
-def test_caps_are_the_lower_of_the_highest_ratio_and_the_epochs():
-    caps = ratio_caps(np.array([1000.0, 100.0, 50.0]), 800.0, 4.0, np.array([0.7, 1.0, 1.0]))
-    # 4 x 1000 / 800 = 5, limited to 0.7; 4 x 100 / 800 = 0.5; 4 x 50 / 800 = 0.25.
-    assert np.allclose(caps, [0.7, 0.5, 0.25])
-
-
-def test_infeasible_target_names_the_largest_feasible_one():
-    # The first source fills half at most; 4 epochs of 100 + 50 tokens, 600, must be the other: 1200 in all.
-    sources, highest = np.array([1000.0, 100.0, 50.0]), np.array([0.5, 1.0, 1.0])
-    with pytest.raises(InfeasibleCapsError, match="largest feasible target is 1200 tokens"):
-        ratio_caps(sources, 5000.0, 4.0, highest)
-    assert ratio_caps(sources, 1200.0, 4.0, highest).sum() == pytest.approx(1.0)
-
-
-@settings(max_examples=100)
-@given(st.lists(st.tuples(st.floats(100, 1e9), st.floats(0.05, 1.0)), min_size=2, max_size=8), st.floats(0.5, 8))
-def test_the_named_target_is_feasible_and_a_larger_one_is_not(sources, epochs):
-    tokens, highest = np.array(sources).T
-    if highest.sum() < 1.01:
-        highest = np.ones(len(highest))
-    with pytest.raises(InfeasibleCapsError) as refusal:
-        ratio_caps(tokens, 1e15, epochs, highest)
-    largest = int(re.search(r"target is (\d+) tokens", str(refusal.value))[1])
-    assert ratio_caps(tokens, largest, epochs, highest).sum() >= 1.0 - 1e-9
-    with pytest.raises(InfeasibleCapsError):
-        ratio_caps(tokens, largest * 1.01 + 2, epochs, highest)
-
-
-@pytest.mark.parametrize(
-    ("lower", "upper", "message"),
-    [
-        ([0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2], r"largest feasible target is 0\.8 of"),
-        ([0.5, 0.5, 0.5, 0], [1, 1, 1, 1], "lower bounds sum to 1.5"),
-        ([0, 0.4, 0, 0], [1, 0.3, 1, 1], r"sources \[1\]"),
-    ],
-)
-def test_bounds_that_no_mixture_meets_are_refused(fitted, lower, upper, message):
-    with pytest.raises(InfeasibleCapsError, match=message):
-        solve(fitted, WEIGHTS, np.array(lower, float), np.array(upper, float), NATURAL, seed=0)
-
-
 @pytest.mark.parametrize("weights", [[0, 0, 0], [1, -1, 1], [1, 1], [1, np.nan, 1]])
 def test_weights_that_weigh_nothing_are_refused(fitted, weights):
     with pytest.raises(ValueError, match="weight"):
-        solve(fitted, np.array(weights, float), FREE, CAPS, NATURAL, seed=0)
+        solve(fitted, np.array(weights, float), LIMITS, NATURAL, seed=0)
+
+
+@pytest.mark.parametrize("slopes", [[1, 1], [1, -1, 1], [1, np.inf, 1]])
+def test_slopes_that_are_none_are_refused(fitted, slopes):
+    with pytest.raises(ValueError, match="slope"):
+        solve(fitted, WEIGHTS, LIMITS, NATURAL, seed=0, slopes=np.array(slopes, float))
+
+
+def test_weight_path_goes_from_the_others_to_one_metric_alone(fitted):
+    paths = weight_path(fitted, WEIGHTS, LIMITS, points=5)
+    assert [path.metric for path in paths] == METRICS
+    for path in paths:
+        assert LIMITS.hold(path.ratios).all()
+        assert np.allclose(path.shares, [0, 0.25, 0.5, 0.75, 1])
+    alone = solve(fitted, np.array([1.0, 0.0, 0.0]), LIMITS, NATURAL, seed=0).best.ratios
+    assert np.abs(paths[0].ratios[-1] - alone).max() < 0.02
+    # Code has half of the weight: the middle of its path is the optimum for the weights given.
+    now = solve(fitted, WEIGHTS, LIMITS, NATURAL, seed=0).best.ratios
+    assert np.abs(paths[1].ratios[2] - now).max() < 0.02
+
+
+def test_weight_path_of_the_only_weighted_metric_starts_from_the_others_in_equal_parts(fitted):
+    path = weight_path(fitted, np.array([0.0, 1.0, 0.0]), LIMITS, points=2)[1]
+    others = solve(fitted, np.array([1.0, 0.0, 1.0]), LIMITS, NATURAL, seed=0).best.ratios
+    assert np.abs(path.ratios[0] - others).max() < 0.02
+
+
+def test_response_curves_pass_through_the_optimum_and_end_at_the_limits(fitted, optimum):
+    group = {"rare": GroupBound(("code", "dialogue"), 0.1, 0.6)}
+    limits = Limits.of(LIMITS.sources, UNIQUE, TARGET, 4.0, groups=group)
+    for source, curve in enumerate(response_curves(fitted, WEIGHTS, limits, optimum.best.ratios)):
+        assert (curve.ratios[0], curve.ratios[-1]) == pytest.approx(limits.range_of(source))
+        there = np.interp(optimum.best.ratios[source], curve.ratios, curve.objective)
+        assert there == pytest.approx(optimum.best.objective, abs=0.01)
+        assert (curve.sd > 0).all()
+
+
+def test_the_others_keep_their_proportions_along_a_response_curve(fitted):
+    mixture = np.array([0.4, 0.3, 0.2, 0.1])
+    curve = response_curves(fitted, WEIGHTS, ANY, mixture, points=3)[1]
+    mean, _ = fitted.predict(np.array([[4 / 7, 0.0, 2 / 7, 1 / 7], [2 / 7, 0.5, 1 / 7, 0.5 / 7], [0.0, 1.0, 0.0, 0.0]]))
+    assert np.allclose(curve.objective, mean @ WEIGHTS / WEIGHTS.sum())

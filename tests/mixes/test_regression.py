@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from mixes.design import design
+from mixes.design import first_runs
 from mixes.gaussian_process import GaussianProcess, fit_kernel
+from mixes.limits import Limits
 from mixes.power_law import fit_power_law
 from mixes.regression import BadRunsError, Fit, cross_validate, fit, rank_correlation
 from tests.mixes.worlds import METRICS, NATURAL, NOISE, measured_losses, true_losses
@@ -18,7 +19,7 @@ from tests.mixes.worlds import METRICS, NATURAL, NOISE, measured_losses, true_lo
 
 @pytest.fixture(scope="module")
 def runs():
-    mixtures = design(NATURAL, 32, 0)
+    mixtures = first_runs(NATURAL, 32, 0, Limits.none(4)).mixtures
     return mixtures, measured_losses(mixtures, 0)
 
 
@@ -100,8 +101,8 @@ def test_order_of_the_runs_changes_nothing(runs, fitted, evidence, elsewhere):
     order = np.random.default_rng(1).permutation(len(mixtures))
     shuffled = fit(mixtures[order], losses[order], METRICS, seed=0)
     assert np.abs(shuffled.predict(elsewhere)[0] - fitted.predict(elsewhere)[0]).max() <= 1e-8
-    left_out = cross_validate(mixtures[order], losses[order], METRICS, seed=0).left_out["blend"]
-    assert np.abs(left_out - evidence.left_out["blend"][order]).max() <= 1e-8
+    left_out = cross_validate(mixtures[order], losses[order], METRICS, seed=0).left_out["stack"]
+    assert np.abs(left_out - evidence.left_out["stack"][order]).max() <= 1e-8
 
 
 def test_a_left_out_run_cannot_influence_its_own_prediction(runs, evidence):
@@ -110,7 +111,7 @@ def test_a_left_out_run_cannot_influence_its_own_prediction(runs, evidence):
     moved = losses.copy()
     moved[5] += 0.5
     changed = cross_validate(mixtures, moved, METRICS, seed=0)
-    for family in ("gp", "power_law", "blend", "linear"):
+    for family in ("gp", "power_law", "stack", "linear"):
         assert np.allclose(changed.left_out[family][5], evidence.left_out[family][5], atol=1e-12)
         assert not np.allclose(changed.left_out[family], evidence.left_out[family], atol=1e-3)
 
@@ -118,26 +119,26 @@ def test_a_left_out_run_cannot_influence_its_own_prediction(runs, evidence):
 def test_repeats_of_a_mixture_share_a_fold(runs, evidence):
     # If one repeat of the natural mix were in the training folds of another, their predictions would differ.
     natural_rows = np.isclose(runs[0], NATURAL).all(axis=1)
-    assert natural_rows.sum() == 3
+    assert natural_rows.sum() == 4
     assert np.ptp(evidence.left_out["gp"][natural_rows], axis=0).max() < 1e-12
 
 
 def test_evidence_ranks_the_blend_above_linear_and_measures_the_noise(evidence):
-    assert (evidence.spearman["blend"] > 0.9).all()
-    assert (evidence.rmse["blend"] < evidence.rmse["linear"]).all()
-    # Three repeats give each metric's noise with 2 degrees of freedom: only its size can be expected.
+    assert (evidence.spearman["stack"] > 0.9).all()
+    assert (evidence.rmse["stack"] < evidence.rmse["linear"]).all()
+    # Four runs of one mixture give each metric's noise with 3 degrees of freedom: only its size can be expected.
     assert evidence.noise is not None
     assert 0.3 * NOISE < np.sqrt((evidence.noise**2).mean()) < 2 * NOISE
 
 
 def test_noise_is_unknown_without_repeats(runs):
     mixtures, losses = runs
-    assert cross_validate(mixtures[:-2], losses[:-2], METRICS, seed=0).noise is None
+    assert cross_validate(mixtures[:-3], losses[:-3], METRICS, seed=0).noise is None
 
 
 def test_cross_validation_of_32_runs_takes_seconds():
     rng = np.random.default_rng(0)
-    mixtures = design(NATURAL, 32, 0)
+    mixtures = first_runs(NATURAL, 32, 0, Limits.none(4)).mixtures
     losses = rng.normal(size=(32, 4)) * 0.01 + 1.0 / (0.1 + mixtures)
     started = time.process_time()
     cross_validate(mixtures, losses, list("abcd"), seed=0)

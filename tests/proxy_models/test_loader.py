@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_models.loader import MixtureError, Order, draw_totals, permuted, read_sequences
+from proxy_models.loader import MixtureError, Order, draw_totals, matched_cut, permuted, read_batches, read_sequences
 from proxy_models.shards import Tokens
 
 RATIOS = st.lists(st.floats(0, 1), min_size=1, max_size=8).filter(lambda ratios: sum(ratios) > 0.01)
@@ -87,15 +87,20 @@ def test_epochs_and_seeds_differ_in_their_permutation() -> None:
 
 @given(st.integers(1, 300), st.integers(0, 2**64 - 1))
 def test_permuted_is_a_permutation(size: int, key: int) -> None:
-    image = permuted(np.arange(size), size, np.full(size, key, dtype=np.uint64))
-    assert sorted(image.tolist()) == list(range(size))
+    assert sorted(permuted(value, size, np.uint64(key)) for value in range(size)) == list(range(size))
+
+
+def test_an_order_is_the_same_on_every_machine_and_in_every_version() -> None:
+    # Written down, so that a run can be resumed after an update: its order is stored nowhere.
+    order = Order((0.5, 0.5), (7, 1000), slots=12, seed=5, max_sequences=(7, 3))
+    assert order.block(0, 12).sequence.tolist() == [4, 439, 0, 731, 3, 833, 2, 833, 6, 731, 5, 439]
+    assert [permuted(value, 10, np.uint64(3)) for value in range(10)] == [3, 8, 7, 1, 6, 0, 4, 5, 9, 2]
 
 
 def test_permuted_spreads_evenly() -> None:
     # Where value 0 of 0..9 goes under 20,000 keys; chi-square with 9 degrees of freedom is above 27.9 in 1
     # of 1,000.
-    keys = np.arange(20_000, dtype=np.uint64)
-    counts = np.bincount(permuted(np.zeros(20_000, dtype=np.int64), 10, keys), minlength=10)
+    counts = np.bincount([permuted(0, 10, np.uint64(key)) for key in range(20_000)], minlength=10)
     assert ((counts - 2000) ** 2 / 2000).sum() < 27.9
 
 
@@ -117,6 +122,57 @@ def test_a_smaller_cut_is_part_of_a_larger_one() -> None:
         return set(order.block(0, cut).sequence.tolist())
 
     assert kept(10) < kept(25)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5000), st.floats(0.01, 1)), min_size=1, max_size=6),
+    st.integers(200, 20_000),
+    st.floats(0.001, 1),
+)
+def test_a_proxy_repeats_each_source_as_often_as_the_target_run_would(
+    sources: list[tuple[int, float]], target_slots: int, share: float
+) -> None:
+    available, ratios = zip(*sources, strict=True)
+    proxy_slots = max(1, round(share * target_slots))
+    share = proxy_slots / target_slots
+    cut, notes = matched_cut([str(d) for d in range(len(sources))], available, share)
+    target = Order(ratios, available, target_slots, seed=0)
+    proxy = Order(ratios, available, proxy_slots, seed=0, max_sequences=cut)
+    assert max(cut) <= max(available)
+    assert len(notes) == sum(share * count < 1 for count in available)
+    for d, count in enumerate(available):
+        if share * count < 1:
+            assert cut[d] == 1
+            assert any(note.startswith(f"source {d}: ") for note in notes)
+            continue
+        # The draws of either run are within one of their share, the cut within half a sequence of its own.
+        epochs, wanted = proxy.totals[d] / cut[d], target.totals[d] / count
+        assert abs(epochs - wanted) <= 1 / cut[d] + 0.5 / cut[d] * wanted + (1 + 0.5 / cut[d]) / count
+
+
+def test_a_cut_by_hand() -> None:
+    # A tenth of the target: 100 sequences become 10, 14 become 1 (1.4), 16 become 2, 3 would be a third of one.
+    cut, notes = matched_cut(["a", "b", "c", "few"], [100, 14, 16, 3], 0.1)
+    assert cut == (10, 1, 2, 1)
+    assert len(notes) == 1
+    assert notes[0].startswith("source few: 0.3 of its 3 sequences would match")
+    assert "Train 3.33 times as many tokens" in notes[0]
+
+
+def test_a_source_without_sequences_keeps_none() -> None:
+    assert matched_cut(["a", "empty"], [100, 0], 0.1) == ((10, 0), ())
+
+
+def test_a_run_longer_than_the_target_keeps_all_and_says_so() -> None:
+    cut, notes = matched_cut(["a"], [100], 2.0)
+    assert cut == (100,)
+    assert "2 times the target's tokens" in notes[0]
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(MixtureError, match="cannot stand for it"):
+        matched_cut(["a"], [100], share)
 
 
 def test_a_mixture_the_tokens_cannot_serve_fails_with_the_largest_feasible_run() -> None:
@@ -153,6 +209,22 @@ def test_sequences_are_cuts_of_the_body_with_the_next_token_as_last_target(token
     whole = np.concatenate([np.fromfile(file.path, dtype="<u2") for file in body.files])
     rows = read_sequences([body], np.array([0, 0]), np.array([3, 0]), context=16)
     assert np.array_equal(rows, [whole[48:65], whole[0:17]])
+
+
+@pytest.mark.parametrize("first_step", [0, 3, 70])
+def test_batches_are_the_slots_of_each_run_in_order(tokens: Tokens, first_step: int) -> None:
+    bodies = [tokens.train(source) for source in tokens.sources]
+    available = tuple(body.sequence_count(16) for body in bodies)
+    orders = [Order(ratios, available, slots=200, seed=7) for ratios in ((0.5, 0.3, 0.2), (0.0, 0.1, 0.9))]
+    steps = 0
+    for step, rows in read_batches(bodies, orders, batch=2, context=16, first_step=first_step):
+        assert step == first_step + steps
+        assert rows.shape == (2, 2, 17)
+        for k, order in enumerate(orders):
+            draws = order.block(2 * step, 2 * step + 2)
+            assert np.array_equal(rows[k], read_sequences(bodies, draws.source, draws.sequence, 16))
+        steps += 1
+    assert first_step + steps == 100
 
 
 def test_far_slots_of_a_long_run_are_reached_at_once() -> None:

@@ -1,5 +1,6 @@
 """Token folders: what is written is read back, and what is damaged is named."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,21 @@ def test_a_stretch_over_the_end_of_a_file_continues_in_the_next(tokens: Tokens) 
     assert np.array_equal(body.gather(starts, 10), expected)
 
 
+def test_a_stretch_may_run_over_several_files(tokens: Tokens) -> None:
+    body = tokens.train("sums")
+    whole = np.concatenate([np.fromfile(file.path, dtype="<u2") for file in body.files])
+    assert len(body.files) > 2
+    assert np.array_equal(body.gather(np.array([1]), body.tokens - 1)[0], whole[1:])
+
+
+@pytest.mark.parametrize("at_most", [1, 7, 1 << 20])
+def test_pieces_are_the_body(tokens: Tokens, at_most: int) -> None:
+    body = tokens.train("sums")
+    pieces = list(body.pieces(at_most))
+    assert max(len(piece) for piece in pieces) <= at_most
+    assert np.array_equal(np.concatenate(pieces), body.gather(np.array([0]), body.tokens)[0])
+
+
 def test_a_stretch_past_the_end_is_refused(tokens: Tokens) -> None:
     body = tokens.train("sums")
     with pytest.raises(IndexError, match="sums/train"):
@@ -49,6 +65,42 @@ def test_a_sequence_needs_one_token_more_than_its_context(tokens: Tokens) -> Non
 @pytest.fixture
 def copied(token_folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(token_folder, tmp_path / "tokens")
+
+
+def test_a_token_has_the_bytes_that_it_is_decoded_to(tokens: Tokens) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(tokens.tokenizer_path))
+    ids = tokenizer.encode("naïve 日本").ids
+    assert tokens.token_bytes[ids].sum() == len("naïve 日本".encode())
+    assert tokens.token_bytes[tokens.eod] == 0
+    assert tokens.token_bytes.sum() == 256
+
+
+def test_an_added_token_has_the_bytes_of_its_text_unless_it_is_special(copied: Path) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(copied / "tokenizer.json"))
+    tokenizer.add_tokens(["日本"])
+    tokenizer.add_special_tokens(["<mask>"])
+    tokenizer.save(str(copied / "tokenizer.json"))
+    manifest = copied / "tokens.json"
+    manifest.write_text(manifest.read_text().replace('"vocabulary": 257', '"vocabulary": 259'))
+    assert open_tokens(copied).token_bytes[256:].tolist() == [0, 6, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ('"type":"BPE"', '"type":"Unigram"', "a Unigram model"),
+        ('"A":', '"日本":', "'日本' is not spelt in the letters"),
+    ],
+)
+def test_a_tokenizer_whose_tokens_have_unknown_bytes_is_refused(
+    copied: Path, before: str, after: str, reason: str
+) -> None:
+    path = copied / "tokenizer.json"
+    text = json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":"))
+    assert before in text
+    path.write_text(text.replace(before, after))
+    with pytest.raises(ShardError, match=f"tokenizer.json: {reason}.*byte-level BPE"):
+        _ = open_tokens(copied).token_bytes
 
 
 def test_digests_of_an_undamaged_folder_agree(tokens: Tokens) -> None:

@@ -1,7 +1,8 @@
 """Tokens of three small sources, a swarm of the smallest proxies on them, and the mix that follows."""
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ import pytest
 
 from pipeline.artifact import Artifact
 from pipeline.stage import Context
-from stages.training.mix import OptimizeMix, OptimizeMixConfig
-from stages.training.swarm import ProxySwarm, ProxySwarmConfig, Target
 from tests.stages.in_process import artifact_of_files, run_here, write_lines
 
+SOURCES = ("sums", "tales", "code")
 TARGET_TOKENS = 20_000
 MAX_EPOCHS = 2.0
 """The code has about 3,000 tokens to train on: at most a third of the target may be code."""
@@ -35,48 +35,60 @@ def pairs(rng: random.Random, count: int) -> list[tuple[int, int]]:
     return [(rng.randrange(100), rng.randrange(100)) for _ in range(count)]
 
 
-def tokens_of(folder: Path) -> Artifact:
-    """The sources of this folder as token shards."""
-    names = ("sums", "tales", "code")
+def sums_to_answer(path: Path) -> Path:
+    """Prompts and answers of the kind that the sums teach."""
+    rng = random.Random(7)
+    lines = [json.dumps({"prompt": f"{a} + {b} =", "answer": f" {a + b}."}) for a, b in pairs(rng, 40)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def tokenized(names: Sequence[str] = SOURCES) -> dict[str, Any]:
+    """Artifacts that make tokens of the sources in the folder."""
     sources = {name: {"stage": "json_lines", "files": f"{name}.jsonl"} for name in names}
-    tokens = {"stage": "tokenize", "from": list(names), "vocabulary": 280, "held_out": 0.15}
-    return run_here(folder, {**sources, "tokens": tokens})["tokens"]
+    return {**sources, "tokens": {"stage": "tokenize", "from": list(names), "vocabulary": 280, "held_out": 0.15}}
+
+
+TARGET = {"tokens": TARGET_TOKENS, "max_epochs": MAX_EPOCHS}
+PROXIES = {"batch": 8, "evaluation_sequences": 16, "method": "stacked", "target": TARGET}
+SWARM = {"stage": "proxy_swarm", "from": "tokens", "runs": 20, "first_runs": 12, "size": "tiny", "steps": 60, **PROXIES}
+PAIRS = {"stage": "paired_swarm", "from": ["tokens", "swarm"], "size": "nano", "steps": 40, "pairs": 5, **PROXIES}
+MIX = {"stage": "optimize_mix", "from": ["tokens", "swarm", "pairs"], "confirm": 2, **PROXIES}
 
 
 @pytest.fixture(scope="session")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return tokens_of(write_sources(tmp_path_factory.mktemp("sources")))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the sources, an answer set, and the run that all tests go on with."""
+    made = write_sources(tmp_path_factory.mktemp("line"))
+    sums_to_answer(made / "adding.jsonl")
+    return made
+
+
+@pytest.fixture(scope="session")
+def line(folder: Path) -> dict[str, Artifact]:
+    """Artifacts from the sources to the mix."""
+    return run_here(folder, {**tokenized(), "swarm": SWARM, "pairs": PAIRS, "mix": MIX})
+
+
+@pytest.fixture(scope="session")
+def tokens(line: dict[str, Artifact]) -> Artifact:
+    return line["tokens"]
 
 
 @pytest.fixture(scope="session")
 def other_tokens(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The same sources after a recrawl: other documents."""
-    return tokens_of(write_sources(tmp_path_factory.mktemp("recrawled"), seed=1))
+    return run_here(write_sources(tmp_path_factory.mktemp("recrawled"), seed=1), tokenized())["tokens"]
 
 
 @pytest.fixture(scope="session")
-def swarm_config() -> ProxySwarmConfig:
-    return ProxySwarmConfig(
-        runs=12,
-        size="tiny",
-        steps=60,
-        batch=8,
-        stack=12,
-        evaluation_sequences=16,
-        target=Target(tokens=TARGET_TOKENS, max_epochs=MAX_EPOCHS),
-    )
+def runs(line: dict[str, Artifact]) -> Artifact:
+    return line["swarm"]
 
 
 @pytest.fixture(scope="session")
-def runs(tokens: Artifact, swarm_config: ProxySwarmConfig, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    folder = tmp_path_factory.mktemp("swarm")
-    return run_stage(ProxySwarm(swarm_config), {"tokens": [tokens]}, folder)
-
-
-@pytest.fixture(scope="session")
-def mix(tokens: Artifact, runs: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    config = OptimizeMixConfig(target=Target(tokens=TARGET_TOKENS, max_epochs=MAX_EPOCHS))
-    return run_stage(OptimizeMix(config), {"tokens": [tokens], "runs": [runs]}, tmp_path_factory.mktemp("mix"))
+def mix(line: dict[str, Artifact]) -> Artifact:
+    return line["mix"]
 
 
 def run_stage(

@@ -1,0 +1,460 @@
+"""What `sluice mix` does: fit tables of runs, predict other mixtures, solve for evaluation weights.
+
+Every function takes paths and returns the text for the terminal; what it writes appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mixes.changes import Change, ChangeError, Merge, Split, adapted, merge_distance, never_tried, removed
+from mixes.limits import InfeasibleLimitsError
+from mixes.regression import BadRunsError
+from mixes.stored_fit import Scores, StoredFit, StoredFitError, replacing
+from mixes.target import (
+    InputFileError,
+    SourceLimits,
+    Strict,
+    Target,
+    TokenCount,
+    nearest,
+    read_as,
+    read_yaml,
+    unlimited,
+)
+
+if TYPE_CHECKING:
+    from mixes.optimum import Optimum
+    from mixes.runs import Runs
+
+Floats = NDArray[np.float64]
+
+USER_ERRORS = (BadRunsError, ChangeError, InfeasibleLimitsError, InputFileError, StoredFitError)
+"""Errors whose message is meant for the user; MixFileError is an InputFileError."""
+
+METRIC_PREFIXES = ("", "bpb.", "answers.")
+"""A weight may name a metric, or the source or the answer set that it is measured on."""
+
+
+def fit_tables(
+    *,
+    out: Path,
+    mixtures: Path | None = None,
+    metrics: Path | None = None,
+    on: str = "index",
+    runs: Path | None = None,
+    size: str | None = None,
+    limits: Path | None = None,
+    seed: int = 0,
+) -> str:
+    """Fit two tables joined on an id column, or the runs.parquet of a swarm (of one size); store the fit in `out`."""
+    from mixes.runs import read_runs, read_tables
+
+    if runs is not None and mixtures is None and metrics is None:
+        given = read_runs(runs, size)
+    elif runs is None and mixtures is not None and metrics is not None:
+        given = read_tables(mixtures, metrics, on)
+    else:
+        raise InputFileError("give either --mixtures and --metrics, or --runs")
+    target = None if limits is None else Target.read(limits, given.sources)
+    if target is not None:
+        target.limits(given.sources)  # refused before the minutes of a fit, not after
+    stored = _fitted(given, target, seed)
+    stored.save(out)
+    return f"{_scores(stored)}\n\n{_written(out)}"
+
+
+def predict_table(fit: Path, mixtures: Path, on: str, out: Path) -> str:
+    """Write the id and the prediction of every metric, under its own name, for each mixture of a table, in its order.
+
+    CSV or Parquet, by the suffix of `out`.
+    """
+    from mixes.runs import read_mixtures
+
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputFileError(f"{out}: write to a .csv or a .parquet file")
+    stored = StoredFit.load(fit)
+    if on in stored.runs.metrics:
+        raise InputFileError(f"{fit}: {on} is one of its metrics and cannot be the id column too")
+    ids, asked = read_mixtures(mixtures, on, stored.runs.sources)
+    predicted, _ = stored.fit.predict(asked)
+    _write_table(out, on, ids, stored.runs.metrics, predicted)
+    return f"{len(ids)} mixtures, {len(stored.runs.metrics)} metrics\n{_written(out)}"
+
+
+def solve_weights(
+    fit: Path,
+    weights: Path | None = None,
+    *,
+    limits: Path | None = None,
+    out: Path | None = None,
+    pessimism: float = 1.0,
+) -> str:
+    """The best mixture for these weights (equal ones if absent), within the limits of the file or of the fit.
+
+    `out` receives mix.yaml, for which the tokens of the sources must be known.
+    """
+    from mixes.mix_file import MixFile
+    from mixes.optimum import solve
+
+    stored = StoredFit.load(fit)
+    sources = stored.runs.sources
+    if limits is not None:
+        stored = replace(stored, target=_with_fingerprints(Target.read(limits, sources), stored.target))
+    target = stored.target
+    if out is not None and target is None:
+        raise InputFileError(f"{out}: needs the target tokens and the tokens of each source; give them with --limits")
+    given = _weights(weights, stored.runs.metrics)
+    used = given if stored.signal is None else stored.signal.used(given)
+    optimum = solve(
+        stored.fit,
+        used,
+        unlimited(sources) if target is None else target.limits(sources),
+        stored.natural,
+        stored.seed,
+        pessimism,
+        unique_tokens=None if target is None else np.maximum(target.unique_tokens(sources), 1.0),
+        target_tokens=None if target is None else float(target.target_tokens),
+        slopes=None if stored.transfer is None else stored.transfer.extrapolated,
+    )
+    lines = [_answer(stored, optimum, given, used)]
+    if out is not None and target is not None:
+        named = dict(zip(stored.runs.metrics, given.tolist(), strict=True))
+        in_order = target.model_copy(update={"sources": {name: target.sources[name] for name in sources}})
+        MixFile.of(
+            optimum, in_order, stored.scores, named, signal=stored.signal, transfer=stored.transfer
+        ).write(out)  # fmt: skip
+        lines.append(_written(out))
+    return "\n\n".join(lines)
+
+
+class Changes(Strict):
+    """What became of the sources since the runs: `split` and `merged` give the tokens of each part."""
+
+    added: list[str] = Field(default_factory=list)
+    removed: list[str] = Field(default_factory=list)
+    split: dict[str, dict[str, Annotated[TokenCount, Field(ge=1)]]] = Field(default_factory=dict)
+    merged: dict[str, dict[str, Annotated[TokenCount, Field(ge=1)]]] = Field(default_factory=dict)
+
+    def steps(self) -> list[Change]:
+        return [Split(name, parts) for name, parts in self.split.items()] + [
+            Merge(name, parts) for name, parts in self.merged.items()
+        ]
+
+    def sources_after(self, before: Sequence[str]) -> tuple[str, ...]:
+        """Raises ChangeError for names that are not there, or are there already."""
+        gone = {*self.removed, *self.split, *(part for parts in self.merged.values() for part in parts)}
+        if unknown := [name for name in gone if name not in before]:
+            raise ChangeError(nearest(sorted(unknown)[0], before))
+        if taken := [name for name in self.added if name in before]:
+            raise ChangeError(f"added: the runs have a source {taken[0]} already")
+        come = [part for parts in self.split.values() for part in parts] + list(self.merged) + self.added
+        return (*(name for name in before if name not in gone), *come)
+
+
+def change_sources(fit: Path, changes: Path, out: Path, limits: Path | None = None) -> str:
+    """Fit the old runs again as runs of the sources there are now.
+
+    Limits stored with the fit are of the old sources and are left behind, unless new ones are given.
+    """
+    stored = StoredFit.load(fit)
+    wanted = read_as(Changes, changes)
+    try:
+        now = wanted.sources_after(stored.runs.sources)
+        runs = adapted(stored.runs, now, wanted.steps())
+    except ChangeError as error:
+        raise ChangeError(f"{changes}: {error}") from error
+    notes = [
+        f"{name}: old runs stand up to {merge_distance(stored.runs, Merge(name, parts)):.2f} of ratio away from its "
+        "tokens' proportion; what they say of it is an approximation"
+        for name, parts in wanted.merged.items()
+    ]
+    notes += [f"{name}: no run held it yet; train some before its ratio is believed" for name in never_tried(runs)]
+    notes += [f"{name}: fix it at 0 in the limits (fixed: 0)" for name in removed(runs, now)]
+    target = None if limits is None else Target.read(limits, runs.sources)
+    if target is not None:
+        target.limits(runs.sources)
+    again = replace(_fitted(runs, target, stored.seed), transfer=stored.transfer)
+    again.save(out)
+    return "\n\n".join([_scores(again), *(["\n".join(notes)] if notes else []), _written(out)])
+
+
+def log_larger(
+    fit: Path, larger: Path, out: Path, *, base_parameters: int | None = None, target_parameters: int | None = None
+) -> str:
+    """Learn the slopes of the metrics from runs of larger models, and store them in `out` with the fit.
+
+    The table (CSV or Parquet) has a column `parameters` (of the trunk, without embedding and head) and one for each
+    source and metric of the fit. Where the fit has slopes of proxy pairs already these runs improve them; where it has
+    none, the smallest size of the table takes the place of the second proxy size and both sizes must be given.
+    """
+    from mixes.transfer import FEWEST_PAIRS, LoggedRuns, Sizes, fit_transfer
+
+    stored = StoredFit.load(fit)
+    parameters, mixtures, values = _read_larger(larger, stored.runs)
+    known = stored.transfer
+    base_size = base_parameters or (known.sizes.base if known else None)
+    target_size = target_parameters or (known.sizes.target if known else None)
+    if base_size is None or target_size is None:
+        raise InputFileError(f"{fit}: knows no sizes; give the parameters of its proxies and of the target")
+    is_larger = parameters > base_size  # runs.parquet holds the proxies of the base size too
+    if not is_larger.any():
+        raise InputFileError(f"{larger}: holds no run of more than {base_size} trunk parameters")
+    parameters, mixtures, values = parameters[is_larger], mixtures[is_larger], values[is_larger]
+    predicted, _ = stored.fit.predict(mixtures)
+    logged = [
+        LoggedRuns(int(size), predicted[parameters == size], values[parameters == size])
+        for size in np.unique(parameters)
+    ]
+    enough = [runs for runs in logged if len(runs.base) >= FEWEST_PAIRS]
+    notes = [
+        f"{len(runs.base)} runs of {runs.parameters} parameters are left out: {FEWEST_PAIRS} are needed for slopes"
+        for runs in logged
+        if len(runs.base) < FEWEST_PAIRS
+    ]
+    if known is None:
+        if not enough:
+            raise InputFileError(f"{larger}: {'; '.join(notes)}")
+        first, *enough = enough
+    else:
+        first = LoggedRuns(known.sizes.second, known.base, known.second)
+    noise = stored.scores.noise if known is not None else None  # of the pairs' base runs, as against predictions
+    equal = np.ones(len(stored.runs.metrics))
+    try:
+        sizes = Sizes(base_size, first.parameters, target_size)
+        transfer = fit_transfer(first.base, first.values, sizes, equal, stored.seed, enough, noise)
+    except ValueError as error:
+        raise InputFileError(f"{larger}: {error}") from error
+    replace(stored, transfer=transfer).save(out)
+    rows = [
+        (name, f"{transfer.slopes[m]:.2f}", f"{transfer.extrapolated[m]:.2f} ± {transfer.extrapolated_sds[m]:.2f}")
+        for m, name in enumerate(stored.runs.metrics)
+    ]
+    table = _table(("metric", f"slope to {first.parameters}", f"slope to {target_size}"), rows)
+    return "\n\n".join([table, "\n".join([*notes, transfer.verdict]), _written(out)])
+
+
+def _fitted(runs: Runs, target: Target | None, seed: int) -> StoredFit:
+    from mixes.regression import cross_validate, fit
+    from mixes.signal import signal_to_noise
+
+    metrics = list(runs.metrics)
+    evidence = cross_validate(runs.mixtures, runs.values, metrics, seed)
+    return StoredFit(
+        fit=fit(runs.mixtures, runs.values, metrics, seed),
+        runs=runs,
+        scores=Scores.of(evidence),
+        seed=seed,
+        target=target,
+        signal=signal_to_noise(runs.values, runs.mixtures, metrics),
+    )
+
+
+def _with_fingerprints(target: Target, before: Target | None) -> Target:
+    """New limits on the same data: fingerprints that the file does not name are those the runs were trained on."""
+    if before is None:
+        return target
+    sources = {
+        name: own if own.fingerprint or name not in before.sources
+        else SourceLimits.model_construct(**{**dict(own), "fingerprint": before.sources[name].fingerprint})
+        for name, own in target.sources.items()
+    }  # fmt: skip
+    return target.model_copy(update={"sources": sources})
+
+
+def _weights(path: Path | None, metrics: Sequence[str]) -> Floats:
+    """Weights [M] in sum 1. Raises InputFileError naming the file and each wrong name or number."""
+    if path is None:
+        return np.full(len(metrics), 1.0 / len(metrics))
+    plain = read_yaml(path)
+    if not isinstance(plain, Mapping) or not plain:
+        raise InputFileError(f"{path}: needs a line `name: weight` for each metric or source that counts")
+    weights, faults = np.zeros(len(metrics)), []
+    named: dict[str, str] = {}
+    short = [name.removeprefix(prefix) for prefix in METRIC_PREFIXES[1:] for name in metrics if name.startswith(prefix)]
+    for name, weight in plain.items():
+        found = next((f"{prefix}{name}" for prefix in METRIC_PREFIXES if f"{prefix}{name}" in metrics), None)
+        if found is None:
+            faults.append(nearest(str(name), [*metrics, *short]))
+        elif isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < np.inf:
+            faults.append(f"{name}: needs a number of 0 or more, got {weight!r}")
+        elif found in named:
+            faults.append(f"{name}: is the same metric as {named[found]}")
+        else:
+            named[found] = str(name)
+            weights[list(metrics).index(found)] = weight
+    if not faults and not weights.any():
+        faults.append("every weight is 0")
+    if faults:
+        raise InputFileError("\n".join(f"{path}: {fault}" for fault in faults))
+    return np.asarray(weights / weights.sum())
+
+
+def _read_larger(path: Path, runs: Runs) -> tuple[Floats, Floats, Floats]:
+    """Parameters [L], mixtures [L, S] and metrics [L, M]. Raises InputFileError naming file, row and remedy."""
+    columns = _columns(path)
+    size = next((name for name in ("parameters", "trunk_parameters") if name in columns), None)
+    if size is None:
+        raise InputFileError(f"{path}: needs a column parameters (of the trunk, without embedding and output head)")
+    prefix = "mixture." if any(name.startswith("mixture.") for name in columns) else ""
+    names = [f"{prefix}{source}" for source in runs.sources]
+    if absent := [name for name in (*names, *runs.metrics) if name not in columns]:
+        raise InputFileError(f"{path}: lacks the column {absent[0]}, which the fit has (and {len(absent) - 1} more)")
+    if "diverged" in columns:  # as in runs.parquet
+        sound = [row for row, diverged in enumerate(columns["diverged"]) if diverged not in (True, "True", "true")]
+        columns = {name: [cells[row] for row in sound] for name, cells in columns.items()}
+    table = np.column_stack([_numbers(path, name, columns[name]) for name in (size, *names, *runs.metrics)])
+    mixtures = table[:, 1 : 1 + len(names)]
+    sums = mixtures.sum(axis=1)
+    if len(off := np.flatnonzero((np.abs(sums - 1.0) > 0.01) | (mixtures < 0).any(axis=1))):
+        raise InputFileError(
+            f"{path}: row {off[0] + 1}: the ratios sum to {sums[off[0]]:.4g}; they must be positive and sum to 1"
+        )
+    return table[:, 0], mixtures / sums[:, None], table[:, 1 + len(names) :]
+
+
+def _columns(path: Path) -> dict[str, list[object]]:
+    """Cells of a CSV or Parquet table by column; those of a CSV are texts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            return dict(pq.read_table(path).to_pydict())
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise InputFileError(f"{path}: cannot be read: {error}") from error
+    if len(set(header)) != len(header):
+        raise InputFileError(f"{path}: two columns share a name; rename one")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise InputFileError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; complete it")
+    return {name: [row[j] for row in rows] for j, name in enumerate(header)}
+
+
+def _numbers(path: Path, name: str, cells: Sequence[object]) -> Floats:
+    numbers = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            numbers[row] = float(cell)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            numbers[row] = np.nan
+        if not np.isfinite(numbers[row]):
+            raise InputFileError(
+                f"{path}: row {row + 1}: {name} is {cell!r}, not a number; complete it or take the row out"
+            )
+    return numbers
+
+
+def _write_table(path: Path, on: str, ids: Sequence[str], names: Sequence[str], values: Floats) -> None:
+    with replacing(path) as temporary:
+        if path.suffix == ".csv":
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow([on, *names])
+                writer.writerows([name, *map(repr, row)] for name, row in zip(ids, values.tolist(), strict=True))
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # Whole numbers are numbers in Parquet, as every reader of the CSV file takes them.
+        numbered = all(name.isdecimal() and str(int(name)) == name and len(name) < 19 for name in ids)
+        first = pa.array([int(name) for name in ids]) if numbered else pa.array(ids, pa.string())
+        pq.write_table(pa.table([first, *map(pa.array, values.T)], names=[on, *names]), temporary)
+
+
+def _scores(stored: StoredFit) -> str:
+    scores = stored.scores
+    families = [name for name in ("stack", "linear", "lightgbm") if name in scores.spearman]
+    header = (
+        "metric",
+        *(f"{name} {what}" for name in families for what in ("Spearman", "RMSE")),
+        "weights of the families",
+    )
+    rows = []
+    for m, metric in enumerate(stored.runs.metrics):
+        numbers = [f"{table[name][m]:.4f}" for name in families for table in (scores.spearman, scores.rmse)]
+        shares = {name: row[m] for name, row in scores.family_weights.items() if row[m] >= 0.005}
+        rows.append((metric, *numbers, ", ".join(f"{name} {share:.0%}" for name, share in shares.items())))
+    means = [f"{table[name].mean():.4f}" for name in families for table in (scores.spearman, scores.rmse)]
+    rows.append(("mean", *means, ""))
+    runs = (
+        f"{len(stored.runs.ids)} runs, {len(stored.runs.sources)} sources. Each run predicted by fits that left it out:"
+    )
+    lines = [runs, _table(header, rows)]
+    if stored.signal is None:
+        lines.append("No mixture was run twice: the noise of a run, and with it the worth of each metric, is unknown.")
+    else:
+        lines += stored.signal.notes_on(np.ones(len(stored.runs.metrics)))
+    return "\n".join(lines)
+
+
+def _answer(stored: StoredFit, optimum: Optimum, given: Floats, used: Floats) -> str:
+    sources, target = stored.runs.sources, stored.target
+    low, high = optimum.gain_interval
+    reference = "the natural mix" if target is not None else "the mean of the runs (no tokens are known)"
+    summed = "" if stored.transfer is None else ", differences as they are expected at the target's size"
+    lines = [
+        f"objective {optimum.best.objective:.4f} ± {optimum.best.objective_sd:.4f}{summed}; "
+        f"{reference} {optimum.natural.objective:.4f}; gain {optimum.gain:.4f} ({low:.4f} to {high:.4f})",
+        f"nearest run: {optimum.nearest_run_l1:.2f} away (sum of differences of ratios)",
+    ]
+    if stored.transfer is not None:
+        lines.append(f"larger models: {stored.transfer.verdict}")
+    lines += [f"warning: {warning}" for warning in optimum.warnings]
+    if stored.signal is not None:
+        lines += [f"note: {note}" for note in stored.signal.notes_on(given)]
+
+    header: tuple[str, ...] = ("source", "ratio", "interval", "natural" if target is not None else "mean of runs")
+    rows: list[tuple[str, ...]] = [
+        (name, f"{optimum.best.ratios[j]:.1%}", f"{optimum.intervals[0][j]:.1%} to {optimum.intervals[1][j]:.1%}",
+         f"{stored.natural[j]:.1%}")
+        for j, name in enumerate(sources)
+    ]  # fmt: skip
+    if target is not None:
+        header += ("tokens", "epochs", "one more epoch", "1B more tokens")
+        tokens = optimum.best.ratios * target.target_tokens
+        epochs = tokens / np.maximum(target.unique_tokens(sources), 1.0)
+        rows = [
+            (*row, f"{tokens[j]:.4g}", f"{epochs[j]:.2f}", f"{optimum.worth_of_epoch[j]:.2g}",
+             f"{optimum.worth_of_billion_tokens[j]:.2g}")
+            for j, row in enumerate(rows)
+        ]  # fmt: skip
+    parts = ["\n".join(lines), _table(header, rows)]
+    best, natural = optimum.best, optimum.natural
+    predicted = [
+        (name, f"{given[m]:.3f}", f"{used[m]:.3f}", f"{best.metrics[m]:.4f} ± {best.metrics_sd[m]:.4f}",
+         f"{natural.metrics[m]:.4f}")
+        for m, name in enumerate(stored.runs.metrics)
+    ]  # fmt: skip
+    parts.append(_table(("metric", "weight", "used", "predicted", header[3]), predicted))
+    if len(optimum.helpful_runs):
+        numbers = [f"run {number + 1}" for number in range(len(optimum.helpful_runs))]
+        helpful = [(name, *(f"{run[j]:.3f}" for run in optimum.helpful_runs)) for j, name in enumerate(sources)]
+        parts.append("Runs that would help most:\n" + _table(("source", *numbers), helpful))
+    return "\n\n".join(parts)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: the first to the left, the others to the right."""
+    widths = [max(len(row[j]) for row in (header, *rows)) for j in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if j else cell.ljust(width)
+            for j, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    )
+
+
+def _written(path: Path) -> str:
+    return f"written: {path}"

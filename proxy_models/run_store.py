@@ -1,0 +1,116 @@
+"""What a swarm has on disk: a row for each finished run, and checkpoints of the stacks that are not finished.
+
+    finished/<key>.json                    the row of a run; written whole or not at all
+    unfinished/<stack>/runs.json           the keys of a stack's runs, in order
+    unfinished/<stack>/step-*.checkpoint   see checkpoints.py
+
+A key is a digest of all that decides a run's result. So several processes may work in one folder on different runs,
+a call with further runs trains only those, and unfinished runs go on in whichever stack they are put.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from proxy_models.checkpoints import Checkpoints, fingerprint_of
+from proxy_models.stacked import rows_of_state
+
+Row = dict[str, Any]
+# Column -> bits per byte of each model of a stack, [K].
+Evaluations = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run as its last checkpoint has it: row `row` of a stack's state."""
+
+    step: int
+    state: Mapping[str, Tensor]
+    evaluations: Evaluations
+    row: int
+
+    def alone(self) -> dict[str, Tensor]:
+        return rows_of_state(self.state, [self.row])
+
+    def measured(self) -> dict[str, float]:
+        return {column: values[self.row] for column, values in self.evaluations.items()}
+
+
+class RunStore:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def finished(self, key: str) -> Row | None:
+        path = self._row_path(key)
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def finish(self, key: str, row: Row) -> None:
+        write_whole(self._row_path(key), json.dumps(row, indent=1))
+
+    def save(self, keys: Sequence[str], step: int, state: Mapping[str, Tensor], evaluations: Evaluations) -> None:
+        """Checkpoint a stack, whose row k is the run keys[k]."""
+        folder = self._stack_folder(keys)
+        if not (folder / "runs.json").is_file():
+            write_whole(folder / "runs.json", json.dumps(list(keys)))
+        self._checkpoints(keys).save(step, {"models": dict(state), "evaluations": evaluations})
+
+    def unfinished(self, wanted: Sequence[str]) -> tuple[dict[str, Unfinished], list[str]]:
+        """Those of the runs that have a checkpoint, at their latest, and a message for each damaged one passed over.
+
+        Raises CheckpointError if all checkpoints of a stack are damaged.
+        """
+        found: dict[str, Unfinished] = {}
+        messages: list[str] = []
+        for path in sorted(self.folder.glob("unfinished/*/runs.json")):
+            keys = json.loads(path.read_text())
+            if not set(keys) & set(wanted):
+                continue
+            step, saved, damaged = self._checkpoints(keys).latest()
+            messages += damaged
+            if saved is None:
+                continue
+            for row, key in enumerate(keys):
+                if key in wanted and (key not in found or found[key].step < step):
+                    found[key] = Unfinished(step, saved["models"], saved["evaluations"], row)
+        return found, messages
+
+    def clear(self, wanted: Sequence[str]) -> None:
+        """Delete the stacks of these runs that have no unfinished run left; others may belong to another process."""
+        for path in sorted(self.folder.glob("unfinished/*/runs.json")):
+            keys = json.loads(path.read_text())
+            if set(keys) & set(wanted) and all(self._row_path(key).is_file() for key in keys):
+                shutil.rmtree(path.parent)
+
+    def decided(self, name: str, key: str) -> str | None:
+        """What remember has kept under this name and key."""
+        path = self.folder / f"{name}-{key}"
+        return path.read_text() if path.is_file() else None
+
+    def remember(self, name: str, key: str, decision: str) -> None:
+        write_whole(self.folder / f"{name}-{key}", decision)
+
+    def _row_path(self, key: str) -> Path:
+        return self.folder / "finished" / f"{key}.json"
+
+    def _stack_folder(self, keys: Sequence[str]) -> Path:
+        return self.folder / "unfinished" / fingerprint_of(*keys)
+
+    def _checkpoints(self, keys: Sequence[str]) -> Checkpoints:
+        return Checkpoints(self._stack_folder(keys), fingerprint_of(*keys))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, also after a kill, sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,112 @@
+"""Reading of tokens for training, and cutting them to a smaller vocabulary: tokens per CPU second of one core.
+
+    python -m tests.benchmarks.token_reading [--tokenizer tokenizer.json]
+
+Reading: 12 sources of 6M random tokens in two files each, in the page cache; K runs of random mixtures, each source
+cut to 30 %, B sequences of T tokens a step, from step 64 on, with everything that read_batches does. A tier S
+swarm at 8M tokens per second on one GPU needs as much of one core.
+
+Cutting: 40M tokens drawn evenly from the ids of a tokenizer of 32,768 (by default one trained on ../shared/data/text),
+to 16,384, 8,192 and 4,096. Even draws are harder than text, where long tokens are rare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from proxy_models.loader import Order, read_batches
+from proxy_models.shards import TokenBody, Tokens, open_tokens
+from proxy_models.vocabulary import cut_tokens
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SOURCES, FILES, FILE_TOKENS = 12, 2, 3_000_000
+SHAPES = ((64, 4, 512), (512, 4, 512), (16, 16, 1024), (64, 4, 64), (1, 16, 1024))  # K, B, T
+STEPS = 128
+
+
+def token_folder(folder: Path, tokenizer: str, tokens: int, sources: int, files: int) -> Tokens:
+    """Random tokens under a tokenizer: so many in each file."""
+    vocabulary = len(json.loads(tokenizer)["model"]["vocab"])
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(tokenizer)
+    rng = np.random.default_rng(0)
+
+    def written(source: str, name: str) -> dict[str, object]:
+        path = folder / source / f"{name}.bin"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(rng.integers(0, vocabulary, tokens, dtype=np.uint16).tobytes())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return {"path": f"{source}/{path.name}", "tokens": tokens, "sha256": digest}
+
+    def split(source: str, name: str, count: int) -> dict[str, object]:
+        entries = [written(source, f"{name}-{i}") for i in range(count)]
+        return {"files": entries, "tokens": tokens * count, "documents": 1, "bytes": 1}
+
+    manifest = {
+        "vocabulary": vocabulary,
+        "dtype": "uint16",
+        "eod": 0,
+        "tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
+        "sources": {
+            f"source{s}": {"train": split(f"source{s}", "train", files), "held_out": split(f"source{s}", "held_out", 0)}
+            for s in range(sources)
+        },
+    }
+    (folder / "tokens.json").write_text(json.dumps(manifest))
+    return open_tokens(folder)
+
+
+def reading(bodies: list[TokenBody], models: int, batch: int, context: int) -> float:
+    """Tokens per CPU second."""
+    rng = np.random.default_rng(1)
+    available = tuple(body.sequence_count(context) for body in bodies)
+    cut = tuple(int(0.3 * count) for count in available)
+    orders = [
+        Order(tuple(rng.dirichlet(np.ones(len(bodies)))), available, (64 + STEPS) * batch, seed=1, max_sequences=cut)
+        for _ in range(models)
+    ]
+    began = time.process_time()
+    for _ in read_batches(bodies, orders, batch, context, first_step=64):
+        pass
+    return STEPS * models * batch * context / (time.process_time() - began)
+
+
+def trained_tokenizer() -> str:
+    from tests.proxy_models.test_vocabulary import trained
+    from tests.real_texts import real_texts
+
+    return trained((document.text for document in real_texts(DATA)), 32_768).to_str()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json of a byte-level BPE, up to 65,536 entries")
+    path = parser.parse_args().tokenizer
+    tokenizer = path.read_text() if path else trained_tokenizer()
+    with tempfile.TemporaryDirectory() as name:
+        tokens = token_folder(Path(name) / "reading", tokenizer, FILE_TOKENS, SOURCES, FILES)
+        bodies = [tokens.train(source) for source in tokens.sources]
+        reading(bodies, 1, 4, 64)  # compiles
+        print("| models | sequences | context | read, Mtok/s |\n|---|---|---|---|")
+        for models, batch, context in SHAPES:
+            rate = max(reading(bodies, models, batch, context) for _ in range(3))
+            print(f"| {models} | {batch} | {context} | {rate / 1e6:.0f} |", flush=True)
+        whole = token_folder(Path(name) / "cutting", tokenizer, 40_000_000, 1, 1)
+        print("\n| vocabulary | cut, Mtok/s | tokens for one |\n|---|---|---|")
+        for size in (16_384, 8_192, 4_096):
+            began = time.process_time()
+            cut = cut_tokens(whole, size, Path(name) / str(size))
+            rate = whole.train("source0").tokens / (time.process_time() - began)
+            growth = cut.train("source0").tokens / whole.train("source0").tokens
+            print(f"| {size} | {rate / 1e6:.0f} | {growth:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
