@@ -8,7 +8,7 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,16 @@ SHIFT = 0.001
 
 OPTIMISED_ROWS = 256
 """Kernel parameters are fitted on at most so many rows (cost grows with the cube); predictions use all
-rows."""
+rows. With all 512 of RegMix instead, its Pile-CC error falls by 0.3 % for three times the time."""
 
+TRUSTED = 1.5
+"""A run within so many standard deviations of what the others predict is trusted fully. Beyond, its noise is taken for
+larger, as a few proxies train badly and pull all predictions near them: on RegMix's 512 runs (a tenth of them beyond)
+the cross-validated error for Pile-CC falls from 0.0435 to 0.0409, and the rank correlation rises from 0.9907 to 0.9925."""
+
+TRUST_STEPS = 4
+
+LEAST_TRUST = 1e-4
 JITTER = 1e-8
 
 
@@ -69,26 +77,72 @@ class Kernel:
         matern, linear, noise = np.exp(logs[-3:])
         return cls(np.exp(logs[:-3]), float(matern), float(linear), float(noise))
 
+    def logs(self) -> Floats:
+        return np.log(np.concatenate([self.lengths, [self.matern, self.linear, self.noise]]))
+
     def between(self, left: Floats, right: Floats) -> tuple[Floats, Floats]:
         """Covariance [K, N] between inputs [K, D] and [N, D], and -2 x its Matern part's slope by squared
         distance."""
         a, b = left / self.lengths, right / self.lengths
         squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
-        distance = np.sqrt(5.0 * np.maximum(squared, 0.0))
-        decay = self.matern * np.exp(-distance)
-        steepness = (5.0 / 3.0) * decay * (1.0 + distance)
-        matern = decay * (1.0 + distance + distance**2 / 3.0)
-        return matern + self._linear(left, right), steepness
+        matern, steepness = _matern(squared, self.matern)
+        return matern + self.linear * (1.0 + left @ right.T / left.shape[1]), steepness
 
     def at(self, inputs: Floats) -> Floats:
         """Prior variance [K] at inputs [K, D]."""
         return np.asarray(self.matern + self.linear * (1.0 + (inputs**2).mean(axis=1)))
 
-    def _linear(self, left: Floats, right: Floats) -> Floats:
-        return np.asarray(self.linear * (1.0 + left @ right.T / left.shape[1]))
+
+def _matern(squared: Floats, variance: Floats | float) -> tuple[Floats, Floats]:
+    """Matern-5/2 covariance at squared distances, and -2 x its slope by them."""
+    distance = np.sqrt(5.0 * np.maximum(squared, 0.0))
+    decay = variance * np.exp(-distance)
+    steepness = decay * (1.0 + distance)
+    return steepness + decay * distance**2 / 3.0, (5.0 / 3.0) * steepness
 
 
-def fit_kernel(mixtures: Floats, losses: Floats, rng: np.random.Generator) -> Kernel:
+def _inverse(matrix: Floats) -> Floats:
+    """Inverse of a positive definite matrix; LinAlgError for any other."""
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    factor, failed = dpotrf(matrix.T, lower=False)
+    if failed:
+        raise np.linalg.LinAlgError(f"covariance of {len(matrix)} runs is not positive definite")
+    inverse, _ = dpotri(factor, lower=False, overwrite_c=True)
+    return np.asarray(np.triu(inverse) + np.triu(inverse, 1).T)
+
+
+def fit_process(mixtures: Floats, losses: Floats, rng: np.random.Generator) -> tuple[Kernel, Floats]:
+    """The kernel of one metric, and how far each run is to be trusted [N], from 1 to (nearly) 0.
+
+    A run that lies u > TRUSTED predictive standard deviations from what all others predict gets (u / TRUSTED)^2 times
+    the noise, which makes the fit robust as Huber's loss does; the kernel is then fitted once more.
+    """
+    rows = np.arange(len(mixtures))
+    if len(rows) > OPTIMISED_ROWS:
+        rows = np.sort(rng.choice(len(rows), OPTIMISED_ROWS, replace=False))
+    first = fit_kernel(mixtures[rows], losses[rows])
+    trust = _trust(first, mixtures, losses, np.ones(len(losses)))
+    kernel = fit_kernel(mixtures[rows], losses[rows], trust[rows], start=first)
+    return kernel, _trust(kernel, mixtures, losses, trust)
+
+
+def _trust(kernel: Kernel, mixtures: Floats, losses: Floats, trust: Floats) -> Floats:
+    inputs = Inputs.measured_on(mixtures).of(mixtures)
+    covariance, _ = kernel.between(inputs, inputs)
+    target = (losses - losses.mean()) / _scale(losses)
+    for _ in range(TRUST_STEPS):
+        inverse = _inverse(covariance + np.diag(kernel.noise / trust + JITTER))
+        spread = 1.0 / np.diag(inverse)  # variance of each run given the others
+        away = np.abs(inverse @ target) * spread
+        trusted_sd = np.sqrt(np.maximum(spread - kernel.noise / trust, 0.0) + kernel.noise)
+        trust = np.minimum(1.0, TRUSTED * trusted_sd / np.maximum(away, 1e-300)) ** 2
+    return np.asarray(np.maximum(trust, LEAST_TRUST))
+
+
+def fit_kernel(
+    mixtures: Floats, losses: Floats, trust: Floats | float = 1.0, start: Kernel | None = None
+) -> Kernel:
     """Kernel that maximises the marginal likelihood of losses [N] at mixtures [N, S], under weak priors.
 
     Gradient: Rasmussen and Williams, Gaussian Processes for Machine Learning, equation 5.9. The priors are
@@ -98,9 +152,6 @@ def fit_kernel(mixtures: Floats, losses: Floats, rng: np.random.Generator) -> Ke
     """
     from scipy.optimize import minimize
 
-    if len(mixtures) > OPTIMISED_ROWS:
-        rows = np.sort(rng.choice(len(mixtures), OPTIMISED_ROWS, replace=False))
-        mixtures, losses = mixtures[rows], losses[rows]
     inputs = Inputs.measured_on(mixtures).of(mixtures)
     target = (losses - losses.mean()) / _scale(losses)
     size = inputs.shape[1]
@@ -108,14 +159,15 @@ def fit_kernel(mixtures: Floats, losses: Floats, rng: np.random.Generator) -> Ke
     prior_sd = np.concatenate([np.full(size, 1.0), [1.5, 1.5, 2.0]])
     bounds = [(-3.0, 6.0)] * size + [(-7.0, 5.0)] * 2 + [(-12.0, 1.0)]
     best = minimize(
-        _negative_evidence(inputs, target, prior_mean, prior_sd),
-        prior_mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100},
+        _negative_evidence(inputs, target, trust, prior_mean, prior_sd),
+        prior_mean if start is None else start.logs(), jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"maxiter": 100 if start is None else 40},
     )  # fmt: skip
     return Kernel.from_logs(best.x)
 
 
 def _negative_evidence(
-    inputs: Floats, target: Floats, prior_mean: Floats, prior_sd: Floats
+    inputs: Floats, target: Floats, trust: Floats | float, prior_mean: Floats, prior_sd: Floats
 ) -> Callable[[Floats], tuple[float, Floats]]:
     from scipy.linalg.lapack import dpotrf, dpotri
 
@@ -126,7 +178,7 @@ def _negative_evidence(
     def evaluate(logs: Floats) -> tuple[float, Floats]:
         kernel = Kernel.from_logs(logs)
         covariance, steepness = kernel.between(inputs, inputs)
-        covariance[np.diag_indices(rows)] += kernel.noise + JITTER
+        covariance[np.diag_indices(rows)] += kernel.noise / trust + JITTER
         factor, failed = dpotrf(covariance, lower=False)
         if failed:
             raise np.linalg.LinAlgError(f"covariance of {rows} runs is not positive definite at {logs}")
@@ -136,7 +188,7 @@ def _negative_evidence(
         excess = inverse - np.outer(solved, solved)
         weighted = excess * steepness
         by_length = (weighted.sum(axis=1) @ inputs**2 - (inputs * (weighted @ inputs)).sum(axis=0)) / kernel.lengths**2
-        noise = kernel.noise * np.trace(excess)
+        noise = kernel.noise * (np.diag(excess) / trust).sum()
         linear = kernel.linear * (excess * linear_part).sum()
         # The three variances together: sum of excess * covariance is the trace of (I - solved solved' K).
         total = rows - target @ solved - JITTER * np.trace(excess)
@@ -153,49 +205,75 @@ def _scale(losses: Floats) -> float:
     return spread if spread > 1e-12 else 1.0
 
 
-class GaussianProcess:
-    """The posterior of one metric given runs. `counts` weighs rows: a row counted c times has 1/c of the
-    noise."""
+class GaussianProcesses:
+    """The posteriors of M metrics given the same N runs. `counts` [N, M] weighs runs: one counted c times has 1/c of
+    the noise."""
 
-    def __init__(self, kernel: Kernel, mixtures: Floats, losses: Floats, counts: Floats | None = None) -> None:
-        from scipy.linalg import cho_factor, cho_solve
-
-        self.kernel = kernel
+    def __init__(self, kernels: Sequence[Kernel], mixtures: Floats, losses: Floats, counts: Floats) -> None:
+        self.kernels = kernels
         self.inputs = Inputs.measured_on(mixtures)
         self.rows = self.inputs.of(mixtures)
-        self.centre, self.scale = float(losses.mean()), _scale(losses)
-        covariance, _ = kernel.between(self.rows, self.rows)
-        covariance[np.diag_indices(len(losses))] += kernel.noise / (1.0 if counts is None else counts) + JITTER
-        factor = cho_factor(covariance, lower=True)
-        self.solved: Floats = cho_solve(factor, (losses - self.centre) / self.scale)
-        self.inverse: Floats = cho_solve(factor, np.eye(len(losses)))
+        self.losses = losses
+        self.centres, self.scales = losses.mean(axis=0), np.array([_scale(column) for column in losses.T])
+        self.inverses = np.stack(
+            [
+                _inverse(kernel.between(self.rows, self.rows)[0] + np.diag(kernel.noise / weight + JITTER))
+                for kernel, weight in zip(kernels, counts.T, strict=True)
+            ]
+        )  # [M, N, N]
+        targets = ((losses - self.centres) / self.scales).T
+        self.solved: Floats = (self.inverses @ targets[:, :, None])[:, :, 0]  # [M, N]
+
+        # What `gradient` needs, laid out once: it is called thousands of times in the search for an optimum.
+        self.lengths = np.stack([kernel.lengths for kernel in kernels])  # [M, D]
+        self.matern, self.linear = (np.array([getattr(k, name) for k in kernels]) for name in ("matern", "linear"))
+        self.scaled = self.rows / self.lengths[:, None, :]  # [M, N, D]
+        self.squares = (self.scaled**2).sum(axis=2)  # [M, N]
 
     def predict(self, mixtures: Floats) -> tuple[Floats, Floats]:
-        """Mean [K] and variance [K] of the metric at mixtures [K, S], without the noise of a single run."""
+        """Means and variances, both [K, M], at mixtures [K, S], without the noise of a single run."""
         inputs = self.inputs.of(mixtures)
-        cross, _ = self.kernel.between(inputs, self.rows)
-        variance = self.kernel.at(inputs) - ((cross @ self.inverse) * cross).sum(axis=1)
-        return self.centre + self.scale * cross @ self.solved, self.scale**2 * np.maximum(variance, JITTER)
+        means, variances = np.empty((2, len(mixtures), len(self.kernels)))
+        for m, kernel in enumerate(self.kernels):
+            cross, _ = kernel.between(inputs, self.rows)
+            means[:, m] = cross @ self.solved[m]
+            variances[:, m] = kernel.at(inputs) - ((cross @ self.inverses[m]) * cross).sum(axis=1)
+        return self.centres + self.scales * means, self.scales**2 * np.maximum(variances, JITTER)
 
-    def gradient(self, mixture: Floats) -> tuple[float, float, Floats, Floats]:
-        """Mean, variance and their derivatives [S] by the ratios, at one mixture [S]."""
+    def gradient(self, mixture: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Means [M], variances [M] and their derivatives [M, S] by the ratios, at one mixture [S]."""
         point = self.inputs.of(mixture[None, :])[0]
-        cross, steepness = (row[0] for row in self.kernel.between(point[None, :], self.rows))
-        explained = self.inverse @ cross
         size = len(point)
-        by_input = np.stack([self.solved, explained])  # the two weightings of the rows whose slope is wanted
-        weighted = by_input * steepness
-        slopes = (weighted @ self.rows - weighted.sum(axis=1)[:, None] * point) / self.kernel.lengths**2
-        slopes += self.kernel.linear / size * (by_input @ self.rows)
+        scaled = point / self.lengths
+        apart = self.squares + (scaled**2).sum(axis=1)[:, None] - 2.0 * (self.scaled @ scaled[:, :, None])[:, :, 0]
+        cross, steepness = _matern(apart, self.matern[:, None])
+        cross += self.linear[:, None] * (1.0 + self.rows @ point / size)
+        explained = (self.inverses @ cross[:, :, None])[:, :, 0]
+
+        by_run = np.stack([self.solved, explained], axis=1)  # [M, 2, N]: two weightings whose slopes are wanted
+        weighted = by_run * steepness[:, None, :]
+        slopes = (weighted @ self.rows - weighted.sum(axis=2)[:, :, None] * point) / self.lengths[:, None, :] ** 2
+        slopes += (self.linear / size)[:, None, None] * (by_run @ self.rows)  # [M, 2, D]
         chain = self.inputs.slopes(mixture)
-        mean_slope = (slopes[0] * chain).reshape(2, -1).sum(axis=0)
-        variance_slope = (
-            ((2.0 * self.kernel.linear / size * point - 2.0 * slopes[1]) * chain).reshape(2, -1).sum(axis=0)
-        )
-        variance = max(float(self.kernel.at(point[None, :])[0] - cross @ explained), JITTER)
+        by_view = np.stack([slopes[:, 0], 2.0 * ((self.linear / size)[:, None] * point - slopes[:, 1])]) * chain
+        mean_slopes, variance_slopes = by_view.reshape(2, len(self.kernels), 2, -1).sum(axis=2)
+        prior = self.matern + self.linear * (1.0 + (point**2).mean())
+        variances = np.maximum(prior - (cross * explained).sum(axis=1), JITTER)
         return (
-            self.centre + self.scale * float(cross @ self.solved),
-            self.scale**2 * variance,
-            self.scale * mean_slope,
-            self.scale**2 * variance_slope,
+            self.centres + self.scales * (cross * self.solved).sum(axis=1),
+            self.scales**2 * variances,
+            self.scales[:, None] * mean_slopes,
+            (self.scales**2)[:, None] * variance_slopes,
+        )
+
+    def left_out(self) -> Floats:
+        """For each run [N, M] what the others predict (kernels unchanged)."""
+        spread = 1.0 / np.diagonal(self.inverses, axis1=1, axis2=2)
+        return np.asarray(self.losses - self.scales * (self.solved * spread).T)
+
+    def without(self, rows: NDArray[np.bool_], metric: int) -> Floats:
+        """For each of the chosen runs what the runs not chosen predict of one metric (kernel unchanged)."""
+        block = self.inverses[metric][np.ix_(rows, rows)]
+        return np.asarray(
+            self.losses[rows, metric] - self.scales[metric] * np.linalg.solve(block, self.solved[metric][rows])
         )

@@ -1,11 +1,17 @@
-"""The effective-data power law: loss(p) = E + (b + a.p)^-g with a, b, g > 0.
+"""The effective-data power law: loss(p) = E + (b + sum_j a_j q_j(p_j))^-g with a, b, g > 0.
 
-Each source j adds a_j of effective data per unit of ratio; the loss falls as a power of the sum. With few
+Each source j adds a_j of effective data per unit of q_j(p_j); the loss falls as a power of the sum. With few
 parameters it is the family to trust far from the runs, where a Gaussian process only remembers its prior.
+
+Two forms. In the plain law q_j(p) = p: mixtures are ranked by a weighted sum of their ratios alone, which carries
+over best to much larger models (it ranks RegMix's 1B runs for Pile-CC at 0.99 where the process has 0.96), but misses
+how much the first percent of a source does to a small one. In the law of own exponents q_j(p) = (p + e)^c_j - e^c_j,
+with c_j < 1 where more of a source helps ever less; it halves the plain law's error on RegMix's 1M runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,37 +23,92 @@ PRIOR_WEIGHT = 0.03
 """Pull of every log-parameter to zero, in standard deviations of the loss: decides only what the runs leave
 open."""
 
+EXPONENT_PRIOR_WEIGHT = 0.3
+"""Likewise of log c, towards the plain law."""
+
+SHIFT = 0.001
+"""e above. On RegMix 0.0003 is unstable (error 0.079 for Pile-CC), 0.001, 0.003 and 0.01 give 0.050, 0.052, 0.063."""
+
 STARTS = (0.3, 1.0, 3.0)
 """Exponents g from which the fit is started."""
+
+LIMIT = 20.0
+"""Logarithms beyond +-20 change nothing but the risk of overflow during the search."""
+
+CURVATURE = 1.5
+"""Largest logarithm of an exponent c, and largest of its inverse."""
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """One metric's law in standardised losses: `logs` holds log a [S], log b, log g, and then E itself."""
+    """One metric's law in standardised losses: `logs` holds log a [S], log b, log g, then E itself, then log c [S] in
+    a law of own exponents."""
 
-    logs: Floats  # [S + 3]
+    logs: Floats  # [S + 3] or [2S + 3]
     centre: float
     scale: float
+    has_exponents: bool
+
+    @property
+    def sources(self) -> int:
+        return (len(self.logs) - 3) // 2 if self.has_exponents else len(self.logs) - 3
 
     def predict(self, mixtures: Floats) -> Floats:
         """Losses [K] at mixtures [K, S]."""
-        return self.centre + self.scale * _law(self.logs, mixtures)[0]
+        return np.asarray(self.centre + self.scale * _law(self.logs, _Terms.of(mixtures), self.has_exponents)[0])
 
-    def gradient(self, mixture: Floats) -> tuple[float, Floats]:
-        """Loss and its derivative [S] by the ratios, at one mixture [S]."""
-        sources = len(mixture)
-        logs = np.clip(self.logs[:-1], -30.0, 30.0)
-        effect, exponent = np.exp(logs[:sources]), float(np.exp(logs[sources + 1]))
-        effective = float(np.exp(logs[sources]) + effect @ mixture)
-        reducible = float(np.exp(np.clip(-exponent * np.log(effective), -60.0, 60.0)))  # as in _law
-        loss = self.centre + self.scale * (float(self.logs[-1]) + reducible)
-        return loss, -self.scale * exponent * reducible / effective * effect
+
+class PowerLaws:
+    """The laws of M metrics, of one form."""
+
+    def __init__(self, laws: Sequence[PowerLaw]) -> None:
+        self.laws = laws
+        sources = laws[0].sources
+        logs = np.clip(np.stack([law.logs for law in laws]), -LIMIT, LIMIT)
+        self.effects, self.bases, self.powers = (
+            np.exp(logs[:, :sources]), np.exp(logs[:, sources]), np.exp(logs[:, sources + 1])
+        )  # fmt: skip
+        self.floors = np.array([law.logs[sources + 2] for law in laws])
+        self.exponents = np.ones((len(laws), sources))
+        if laws[0].has_exponents:
+            self.exponents = np.exp(np.clip(logs[:, sources + 3 :], -CURVATURE, CURVATURE))
+        self.centres, self.scales = np.array([[law.centre, law.scale] for law in laws]).T
+
+    def predict(self, mixtures: Floats) -> Floats:
+        """Losses [K, M] at mixtures [K, S]."""
+        return np.column_stack([law.predict(mixtures) for law in self.laws])
+
+    def gradient(self, mixture: Floats) -> tuple[Floats, Floats]:
+        """Losses [M] and their derivatives [M, S] by the ratios, at one mixture [S]."""
+        grown = (mixture + SHIFT) ** self.exponents
+        effective = self.bases + (self.effects * (grown - SHIFT**self.exponents)).sum(axis=1)
+        reducible = np.exp(np.clip(-self.powers * np.log(effective), -60.0, 60.0))  # as in _law
+        by_ratio = self.effects * self.exponents * grown / (mixture + SHIFT)
+        slopes = -(self.scales * self.powers * reducible / effective)[:, None] * by_ratio
+        return self.centres + self.scales * (self.floors + reducible), slopes
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What a law needs of mixtures, computed once for all steps of a fit."""
+
+    mixtures: Floats  # [K, S]
+    logs: Floats  # [K, S], of the shifted ratios
+
+    @classmethod
+    def of(cls, mixtures: Floats) -> _Terms:
+        return cls(mixtures, np.log(mixtures + SHIFT))
 
 
 def fit_power_law(
-    mixtures: Floats, losses: Floats, counts: Floats | None = None, start: PowerLaw | None = None
+    mixtures: Floats,
+    losses: Floats,
+    counts: Floats | None = None,
+    *,
+    has_exponents: bool = False,
+    start: PowerLaw | None = None,
 ) -> PowerLaw:
-    """Least-squares law for losses [N] at mixtures [N, S], each row counted `counts` times; from `start`
+    """Least-squares law for losses [N] at mixtures [N, S], each row counted `counts` times; a few steps from `start`
     where given."""
     from scipy.optimize import least_squares
 
@@ -56,38 +117,63 @@ def fit_power_law(
     scale = float(losses.std()) or 1.0
     target = (losses - centre) / scale
     weight = np.sqrt(np.ones(len(losses)) if counts is None else counts)
-    pull = PRIOR_WEIGHT * np.eye(sources + 3)[:-1]
+    pull, terms = _pull(sources, has_exponents), _Terms.of(mixtures)
 
     def residuals(logs: Floats) -> Floats:
-        return np.concatenate([weight * (_law(logs, mixtures)[0] - target), pull @ logs])
+        return np.concatenate([weight * (_law(logs, terms, has_exponents)[0] - target), pull @ logs])
 
     def jacobian(logs: Floats) -> Floats:
-        return np.concatenate([weight[:, None] * _law(logs, mixtures)[1], pull])
+        return np.concatenate([weight[:, None] * _law(logs, terms, has_exponents)[1], pull])
 
     if start is not None:
-        firsts = [start.logs]
+        firsts, steps = [start.logs], 10
     else:
-        firsts = [np.concatenate([np.zeros(sources + 1), [np.log(g), target.min() - 0.5]]) for g in STARTS]
-    fits = [least_squares(residuals, first, jac=jacobian, method="lm", max_nfev=200) for first in firsts]
+        rest = np.zeros(sources if has_exponents else 0)
+        firsts = [np.concatenate([np.zeros(sources + 1), [np.log(g), target.min() - 0.5], rest]) for g in STARTS]
+        steps = 100
+    fits = [least_squares(residuals, first, jac=jacobian, method="lm", max_nfev=steps) for first in firsts]
     best = min(fits, key=lambda fit: float(fit.cost))
-    return PowerLaw(np.asarray(best.x, dtype=np.float64), centre, scale)
+    return PowerLaw(np.asarray(best.x, dtype=np.float64), centre, scale, has_exponents)
 
 
-def _law(logs: Floats, mixtures: Floats) -> tuple[Floats, Floats]:
-    """Standardised losses [K] and their derivatives [K, S + 3] by the parameters."""
-    sources = mixtures.shape[1]
-    # Beyond e^+-30 nothing changes but the risk of overflow during the search.
-    clipped = np.clip(logs[:-1], -30.0, 30.0)
-    effect, base, exponent = np.exp(clipped[:sources]), np.exp(clipped[sources]), np.exp(clipped[sources + 1])
-    effective = base + mixtures @ effect
-    reducible = np.exp(np.clip(-exponent * np.log(effective), -60.0, 60.0))
-    by_effective = -exponent * reducible / effective
-    derivatives = np.column_stack(
-        [
-            by_effective[:, None] * mixtures * effect,
-            by_effective * base,
-            -exponent * np.log(effective) * reducible,
-            np.ones(len(mixtures)),
-        ]
-    )
-    return logs[-1] + reducible, derivatives
+def left_out(law: PowerLaw, mixtures: Floats, losses: Floats, counts: Floats) -> Floats:
+    """For each run [N] what a law fitted to the others predicts, to first order (by the leverage of each run)."""
+    predicted, by_log = _law(law.logs, _Terms.of(mixtures), law.has_exponents)
+    pull = _pull(law.sources, law.has_exponents)
+    weighted = by_log * np.sqrt(counts)[:, None]
+    normal = weighted.T @ weighted + pull.T @ pull + 1e-9 * np.eye(by_log.shape[1])
+    leverage = (weighted * np.linalg.solve(normal, weighted.T).T).sum(axis=1)
+    residual = losses - law.centre - law.scale * predicted
+    return np.asarray(losses - residual / np.maximum(1.0 - leverage, 0.05))
+
+
+def _pull(sources: int, has_exponents: bool) -> Floats:
+    """Rows of the prior: one for each parameter but E."""
+    pulls = [PRIOR_WEIGHT] * (sources + 2) + [0.0] + [EXPONENT_PRIOR_WEIGHT] * (sources if has_exponents else 0)
+    return np.delete(np.diag(pulls), sources + 2, axis=0)
+
+
+def _law(logs: Floats, terms: _Terms, has_exponents: bool) -> tuple[Floats, Floats]:
+    """Standardised losses [K] and their derivatives [K, P] by the parameters."""
+    sources = terms.mixtures.shape[1]
+    clipped = np.clip(logs, -LIMIT, LIMIT)
+    effect, base, power = np.exp(clipped[:sources]), np.exp(clipped[sources]), np.exp(clipped[sources + 1])
+    if has_exponents:
+        exponents = np.exp(np.clip(logs[sources + 3 :], -CURVATURE, CURVATURE))
+        grown, nothing = np.exp(exponents * terms.logs), SHIFT**exponents
+        added = (grown - nothing) * effect
+    else:
+        added = terms.mixtures * effect
+    effective = base + added.sum(axis=1)
+    reducible = np.exp(np.clip(-power * np.log(effective), -60.0, 60.0))
+    by_effective = -power * reducible / effective
+    derivatives = [
+        by_effective[:, None] * added,
+        by_effective * base,
+        -power * np.log(effective) * reducible,
+        np.ones(len(effective)),
+    ]
+    if has_exponents:
+        by_exponent = (grown * terms.logs - nothing * np.log(SHIFT)) * effect * exponents
+        derivatives.append(by_effective[:, None] * by_exponent)
+    return logs[sources + 2] + reducible, np.column_stack(derivatives)

@@ -323,10 +323,13 @@ def _told_transfer(
     place = {run: i for i, run in enumerate(runs.ids)}
     mixtures = [runs.mixtures[place[r["run"]]].tolist() for r in pairs if not r["diverged"] and r["run"] in place]
     agreement = transfer.agreements[0]
-    parameters = ("trunk_parameters", "embedding_parameters", "head_parameters", "tokens")
+
+    def proxy(row: Mapping[str, Any]) -> dict[str, int]:
+        return {part: row[f"{part}_parameters"] for part in ("trunk", "embedding", "head")} | {"tokens": row["tokens"]}
+
     return {
-        "base": {name: rows[0][name] for name in parameters},
-        "second": {name: pairs[0][name] for name in parameters},
+        "base": proxy(rows[0]),
+        "second": proxy(pairs[0]),
         "target_parameters": transfer.sizes.target,
         "exponent": transfer.exponent,
         "slopes": transfer.slopes.tolist(),

@@ -241,8 +241,8 @@ def test_the_mixture_is_tried_at_both_sizes_under_seeds_of_its_own(mix: Artifact
 def test_pairs_of_sizes_give_slopes_and_a_verdict(mix: Artifact) -> None:
     transfer, file = mix.summary["transfer"], mix_file(mix)
     assert len(transfer["pairs"]) == 5
-    assert transfer["base"]["trunk_parameters"] < transfer["second"]["trunk_parameters"]
-    assert transfer["target_parameters"] == transfer["second"]["trunk_parameters"]  # none was given
+    assert transfer["base"]["trunk"] < transfer["second"]["trunk"]
+    assert transfer["target_parameters"] == transfer["second"]["trunk"]  # none was given
     assert transfer["extrapolated"] == pytest.approx(transfer["slopes"])
     assert not transfer["confirmed"]  # five pairs are too few to say so
     assert file.transfer is not None
