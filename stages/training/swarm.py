@@ -21,9 +21,8 @@ from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptio
 from stages.training.sources import train_tokens
 
 if TYPE_CHECKING:
-    from mixes.runs import Runs
-
     from mixes.design import Design, Stop
+    from mixes.runs import Runs
     from mixes.target import Target
 
 REPEATS = 3  # further runs of the natural mixture, under other seeds: their spread is the noise of a run

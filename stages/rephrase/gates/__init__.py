@@ -21,7 +21,7 @@ from stages.rephrase.gates.refusal import refusal
 from stages.rephrase.gates.repetition import repetition
 from stages.rephrase.gates.support import support, worst_support
 
-__all__ = ["GATES", "Gate", "GateContext", "failure", "scores", "scores_of_sound_pairs", "sound_pairs"]
+__all__ = ["GATES", "GateContext", "failure", "scores", "scores_of_sound_pairs"]
 
 GATES = tuple(
     Gate(measure.__name__, measure)

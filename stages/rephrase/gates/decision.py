@@ -19,11 +19,6 @@ class Gate:
     name: str
     measure: Measure  # of source, answer and context
 
-    @property
-    def meaning(self) -> str:
-        """The first sentence of the measure's docstring."""
-        return (self.measure.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
-
 
 def failure(scores: Mapping[str, float], bounds: Mapping[str, Bound]) -> tuple[str, str] | None:
     """The first score, in the order of ``scores``, that is out of its bounds: its name and the evidence.

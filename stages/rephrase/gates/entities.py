@@ -37,6 +37,11 @@ _TOKEN = regex.compile(
 )
 _ASCII_TOKEN = re.compile(_TOKEN_OF.format(upper="A-Z", lower="a-z", cased="A-Za-z", other=""), re.VERBOSE)
 _CASED_RUN = regex.compile(r"[\p{Lu}\p{Ll}\p{M}]+")
+_OF_PLACES = (
+    *("ienne", "iennes", "iens", "ien", "aises", "aise", "ais", "oises", "oise", "ois", "ian", "ians", "ean", "eans"),
+    *("ischen", "ischer", "isches", "ische", "isch", "eses", "ese", "esa", "esas", "ish", "ans", "anos", "ano", "ana"),
+)
+"""Endings that make an adjective or an inhabitant of a place's name: "Marseille", "marseillaise"."""
 _BREAKS = frozenset('.!?:;\u2022|#"\u201c\u201d([')
 _TITLE_RUN = regex.compile(r"\b\p{Lu}[\p{L}\p{M}]*(?:[ -](?:[\p{Ll}\p{M}]{2,3} ){0,2}\p{Lu}[\p{L}\p{M}]*)+")
 _WORD = regex.compile(r"[\p{L}\p{M}]+")
@@ -212,7 +217,14 @@ def _is_compound(form: str, source: str) -> bool:
 
 def _are_forms(a: str, b: str) -> bool:
     """Whether two words are forms of one: "Germany" and "German", "Bellman" and "Bellmans"."""
-    return _shared(a, b) >= max(FEWEST_SHARED_LETTERS, max(len(a), len(b)) - MOST_OTHER_LETTERS)
+    shared = _shared(a, b)
+    if shared < FEWEST_SHARED_LETTERS:
+        return False
+    short, long = sorted((a, b), key=len)
+    if shared >= len(long) - MOST_OTHER_LETTERS:
+        return True
+    ending = next((e for e in _OF_PLACES if long.endswith(e)), None)
+    return ending is not None and shared >= max(len(long) - len(ending) - 1, len(short) - 2)
 
 
 def _is_slip(a: str, b: str) -> bool:

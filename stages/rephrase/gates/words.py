@@ -72,7 +72,8 @@ def stems(words: Iterable[str], stopped: frozenset[str] = frozenset()) -> Iterat
         if not word.isascii() and _UNSPACED_RUN.match(word):
             yield from _pairs(word)
         elif len(word) >= FEWEST_LETTERS and word not in stopped:
-            yield word[:STEM_LETTERS]
+            is_short_plural = len(word) == STEM_LETTERS and word[-1] == "s" and word[-2] not in "su"  # "goals"
+            yield word[:-1] if is_short_plural else word[:STEM_LETTERS]
 
 
 @lru_cache(REMEMBERED_TEXTS)
@@ -99,12 +100,6 @@ def _pairs(run: str) -> Iterator[str]:
 def content_stems(text: str, language: str | None) -> tuple[str, ...]:
     """The stems of a text's content words, in order."""
     return tuple(stems(words(text), stop_words(language)))
-
-
-@lru_cache(REMEMBERED_TEXTS)
-def known_stems(text: str, language: str | None) -> frozenset[str]:
-    """The stems of all content words of a text."""
-    return frozenset(content_stems(text, language))
 
 
 @lru_cache(REMEMBERED_TEXTS)

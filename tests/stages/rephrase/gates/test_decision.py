@@ -29,11 +29,10 @@ def test_a_bound_for_no_gate_is_an_error() -> None:
         failure({"support": 1.0}, {"suport": Bound(min=0.6)})
 
 
-def test_every_gate_is_measured_and_says_what_it_measures() -> None:
+def test_every_gate_is_measured() -> None:
     measured = scores("The river rises in the mountains.", ParsedAnswer("The river rises."), ENGLISH)
     assert list(measured) == [gate.name for gate in GATES]
     assert all(isinstance(score, float) for score in measured.values())
-    assert all(len(gate.meaning) > 20 for gate in GATES)
 
 
 def test_the_styles_bound_gates_that_exist() -> None:
