@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 
 from mixes.design import first_runs
-from mixes.gaussian_process import GaussianProcess, fit_kernel
+from mixes.gaussian_process import GaussianProcesses, fit_kernel, fit_process
 from mixes.limits import Limits
-from mixes.power_law import fit_power_law
-from mixes.regression import BadRunsError, Fit, cross_validate, fit, rank_correlation
+from mixes.power_law import PowerLaws, fit_power_law, left_out
+from mixes.regression import (
+    BadRunsError,
+    Fit,
+    cross_validate,
+    fit,
+    learning_curve,
+    objective_sd,
+    rank_correlation,
+)
+from mixes.stack import LEAST, shares
 from tests.mixes.worlds import METRICS, NATURAL, NOISE, measured_losses, true_losses
 
 
@@ -111,7 +120,7 @@ def test_a_left_out_run_cannot_influence_its_own_prediction(runs, evidence):
     moved = losses.copy()
     moved[5] += 0.5
     changed = cross_validate(mixtures, moved, METRICS, seed=0)
-    for family in ("gp", "power_law", "stack", "linear"):
+    for family in ("gp", "power_law", "exponent_law", "stack", "linear"):
         assert np.allclose(changed.left_out[family][5], evidence.left_out[family][5], atol=1e-12)
         assert not np.allclose(changed.left_out[family], evidence.left_out[family], atol=1e-3)
 
@@ -152,20 +161,146 @@ def test_law_recovers_a_law(elsewhere):
     assert np.sqrt(((law.predict(elsewhere) - losses) ** 2).mean()) < 0.05 * losses.std()
 
 
-def test_slopes_of_both_families_are_those_of_finite_differences(runs):
+def test_law_of_own_exponents_recovers_one_and_the_plain_law_cannot(elsewhere):
+    losses = 0.5 + (0.1 + elsewhere ** np.array([0.3, 1.0, 0.5, 1.0]) @ np.array([1.0, 1.0, 0.5, 0.1])) ** -0.7
+    own, plain = (fit_power_law(elsewhere[:60], losses[:60], has_exponents=has) for has in (True, False))
+    errors = [np.sqrt(((law.predict(elsewhere) - losses) ** 2).mean()) for law in (own, plain)]
+    assert errors[0] < 0.05 * losses.std() < errors[1]
+
+
+def numeric_slopes(function, point, step=1e-6):
+    """Derivatives [S, M] of values [K, M] by central differences."""
+    moves = step * np.eye(len(point))
+    return (function(point + moves) - function(point - moves)) / (2 * step)
+
+
+POINT = np.array([0.4, 0.3, 0.2, 0.1])
+
+
+def test_slopes_of_the_process_are_those_of_finite_differences(fitted):
+    processes = fitted.surrogate().processes
+    _, _, mean_slopes, variance_slopes = processes.gradient(POINT)
+    means, variances = (lambda rows: processes.predict(rows)[0]), (lambda rows: processes.predict(rows)[1])
+    assert np.allclose(mean_slopes.T, numeric_slopes(means, POINT), rtol=1e-4, atol=1e-6)
+    assert np.allclose(variance_slopes.T, numeric_slopes(variances, POINT), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("has_exponents", [False, True])
+def test_slopes_of_a_law_are_those_of_finite_differences(runs, has_exponents):
+    laws = PowerLaws([fit_power_law(runs[0], column, has_exponents=has_exponents) for column in runs[1].T])
+    values, slopes = laws.gradient(POINT)
+    assert np.allclose(values, laws.predict(POINT[None, :])[0], rtol=1e-12)
+    assert np.allclose(slopes.T, numeric_slopes(laws.predict, POINT), rtol=1e-5)
+
+
+def test_objective_is_the_weighted_sum_of_the_metrics_taken_one_by_one(fitted):
+    weights = np.array([0.5, 0.2, 0.3])
+    mean, sd, mean_slope, sd_slope = fitted.surrogate().objective(POINT, weights)
+    singly = [fitted.surrogate(metrics=[m]).objective(POINT, np.ones(1)) for m in range(3)]
+    means, deviations, mean_slopes, _ = (np.array(column) for column in zip(*singly, strict=True))
+    assert np.isclose(mean, weights @ means, rtol=1e-12)
+    assert np.isclose(sd, objective_sd(deviations, weights), rtol=1e-12)
+    assert np.allclose(mean_slope, weights @ mean_slopes, rtol=1e-9)
+    predicted, predicted_sd = fitted.predict(POINT[None, :])
+    assert np.allclose(predicted[0], means, rtol=1e-12)
+    assert np.allclose(predicted_sd[0], deviations, rtol=1e-9)
+
+    def sds(mixtures):
+        return np.array([[objective_sd(row, weights)] for row in fitted.predict(mixtures)[1]])
+
+    assert np.allclose(sd_slope, numeric_slopes(sds, POINT)[:, 0], rtol=1e-3, atol=1e-7)
+
+
+def test_a_bootstrap_draw_is_a_fit_to_the_runs_drawn(fitted, elsewhere):
+    # With every run drawn once it is the whole fit; a run drawn no times is unknown to it.
+    processes = fitted.surrogate().processes
+    once = processes.drawn(np.ones(len(fitted.mixtures)))
+    assert np.allclose(once.predict(elsewhere)[0], processes.predict(elsewhere)[0], rtol=1e-9)
+    counts = np.ones(len(fitted.mixtures))
+    counts[0] = 0
+    moved = GaussianProcesses(
+        fitted.kernels, fitted.mixtures, fitted.losses + np.where(counts == 0, 0.5, 0.0)[:, None], fitted.trust
+    )
+    without, without_moved = processes.drawn(counts), moved.drawn(counts)
+    assert np.array_equal(without.predict(elsewhere)[0], without_moved.predict(elsewhere)[0])
+
+
+def test_left_out_runs_are_predicted_as_by_a_process_without_them(runs):
     mixtures, losses = runs
-    process = GaussianProcess(fit_kernel(mixtures, losses[:, 0], np.random.default_rng(0)), mixtures, losses[:, 0])
-    law = fit_power_law(mixtures, losses[:, 0])
-    point, step = np.array([0.4, 0.3, 0.2, 0.1]), 1e-6
-    beside = np.concatenate([point + step * np.eye(4), point - step * np.eye(4)])
+    kernel, trust = fit_process(mixtures, losses[:, 0], np.random.default_rng(0))
+    whole = GaussianProcesses([kernel], mixtures, losses[:, :1], trust[:, None])
+    rows = np.arange(32) < 6
+    counts = np.where(rows, 0.0, 1.0)
+    centred = whole.drawn(counts)
+    # The same but for the centre, which the drawn runs measure anew.
+    assert np.allclose(whole.without(rows, 0), centred.predict(mixtures[rows])[0][:, 0], atol=0.05 * losses[:, 0].std())
+    single = np.array([whole.without(np.arange(32) == row, 0)[0] for row in range(32)])
+    assert np.allclose(whole.left_out()[:, 0], single, rtol=1e-9)
 
-    def numeric(values):
-        return (values[:4] - values[4:]) / (2 * step)
 
-    mean, variance = process.predict(beside)
-    assert np.allclose(process.gradient(point)[2], numeric(mean), rtol=1e-4, atol=1e-6)
-    assert np.allclose(process.gradient(point)[3], numeric(variance), rtol=1e-3, atol=1e-6)
-    assert np.allclose(law.gradient(point)[1], numeric(law.predict(beside)), rtol=1e-5)
+def test_left_out_runs_are_predicted_as_by_a_law_without_them(elsewhere):
+    rng = np.random.default_rng(0)
+    mixtures = elsewhere[:40]
+    losses = 0.5 + (0.1 + mixtures @ np.array([2.0, 1.0, 0.5, 0.1])) ** -0.4 + rng.normal(0, 0.02, 40)
+    law = fit_power_law(mixtures, losses)
+    expected = [
+        fit_power_law(np.delete(mixtures, row, 0), np.delete(losses, row), start=law).predict(mixtures[row : row + 1])
+        for row in range(40)
+    ]
+    found = left_out(law, mixtures, losses, np.ones(40))
+    assert np.abs(found - np.ravel(expected)).max() < 0.2 * np.abs(law.predict(mixtures) - losses).max()
+
+
+def test_a_proxy_that_trained_badly_is_not_trusted_and_moves_little(runs, elsewhere):
+    mixtures, losses = runs
+    bad = losses.copy()
+    bad[10] += 0.5 * losses.std(axis=0) * 10
+    trusting = [fit_kernel(mixtures, column) for column in bad.T]
+    naive = GaussianProcesses(trusting, mixtures, bad, np.ones_like(bad)).predict(elsewhere)[0]
+    robust = fit(mixtures, bad, METRICS, seed=0)
+    row = np.flatnonzero((robust.mixtures == mixtures[10]).all(axis=1))
+    assert (robust.trust[row] < 0.2).all()
+    truth = true_losses(elsewhere)
+    assert (((robust.predict(elsewhere)[0] - truth) ** 2).mean(axis=0) < ((naive - truth) ** 2).mean(axis=0)).all()
+
+
+def test_shares_go_to_the_family_that_predicts_what_it_has_not_seen():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=200)
+    predicted = {
+        "gp": truth + rng.normal(0, 1.0, 200),
+        "power_law": truth + rng.normal(0, 0.1, 200),
+        "exponent_law": truth + rng.normal(0, 1.0, 200),
+    }
+    found = shares([truth], [predicted], [np.ones(200)])
+    assert found["power_law"] > 0.55
+    assert sum(found.values()) == pytest.approx(1.0)
+    few = shares([truth[:2]], [{family: values[:2] for family, values in predicted.items()}], [np.ones(2)])
+    assert few["gp"] > 0.5  # two runs do not tell
+
+
+def test_laws_keep_their_least_share_however_bad_they_are():
+    truth = np.linspace(0.0, 1.0, 50)
+    predicted = {"gp": truth, "power_law": truth[::-1], "exponent_law": -5.0 * truth}
+    found = shares([truth], [predicted], [np.ones(50)])
+    assert found["power_law"] >= LEAST["power_law"] - 1e-9
+    assert found["power_law"] + found["exponent_law"] == pytest.approx(1.0 / 3.0)
+
+
+def test_shares_of_every_metric_sum_to_one_with_a_third_for_laws(fitted):
+    table = np.stack([fitted.shares[family] for family in ("gp", "power_law", "exponent_law")])
+    assert np.allclose(table.sum(axis=0), 1.0)
+    assert (table >= 0).all()
+    assert (table[1:].sum(axis=0) >= 1.0 / 3.0 - 1e-9).all()
+
+
+def test_learning_curve_rises_with_the_runs_and_passes_linear(runs):
+    curve = learning_curve(*runs, METRICS, np.ones(3) / 3, seed=0)
+    counts = [row["runs"] for row in curve]
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 24
+    assert curve[-1]["stack"] >= curve[-1]["linear"]
+    assert curve[-1]["stack"] > 0.8
 
 
 def test_a_metric_that_never_varies_is_predicted_as_it_is(runs):
