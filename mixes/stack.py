@@ -12,9 +12,9 @@ Floats = NDArray[np.float64]
 LAWS_LEAST, PLAIN_LEAST = 1.0 / 3.0, 0.08
 LEAST = {"power_law": PLAIN_LEAST, "exponent_law": LAWS_LEAST - PLAIN_LEAST}
 """Least share of each family: a third to laws, some of it to the plain one. No run of the same size asks for it, but
-only much larger runs tell whether a mixture's rank carries over, and there laws are better: the plain law ranks RegMix's
-1B runs for Pile-CC at 0.990, the process at 0.964, two thirds and one third at 0.982. More of the plain law costs at the
-size of the runs: shares of 0, 0.08, 0.2 and 0.33 give an error of 0.0417, 0.0427, 0.0449 and 0.0490."""
+only much larger runs tell whether a mixture's rank carries over, and there laws are better: the plain law ranks
+RegMix's 1B runs for Pile-CC at 0.990, the process at 0.964, two thirds and one third at 0.982. More of the plain law
+costs at the size of the runs: shares of 0, 0.08, 0.2 and 0.33 give an error of 0.0417, 0.0427, 0.0449 and 0.0490."""
 
 USUAL = {"gp": 2.0 / 3.0}
 PULL = 8.0
