@@ -150,7 +150,7 @@ def next_runs(
     )
     pool = limits.bring(pool)
     mean, sd = hopes[0].values(pool)
-    chosen = _Batch(ErrorField.given(fit.mixtures), pool, mean, sd)
+    chosen = _Batch(ErrorField.given(fit.mixtures), pool, mean, sd, fit.mixtures)
     purposes = []
     for place in range(count - repeats):
         purposes.append("objective" if place < count - repeats - surest else "variance")
@@ -238,15 +238,17 @@ def farthest(pool: Floats, count: int, taken: Floats | None = None) -> NDArray[n
 class _Batch:
     """Mixtures chosen from a pool one by one; each lowers the sd around it as if it had been run."""
 
-    def __init__(self, field: ErrorField, pool: Floats, mean: Floats, sd: Floats) -> None:
+    def __init__(self, field: ErrorField, pool: Floats, mean: Floats, sd: Floats, runs: Floats) -> None:
+        from scipy.spatial.distance import cdist
+
         self.field, self.pool, self.mean = field, pool, mean
         self.prior, self.sd = sd, sd.copy()
         self.factors: list[Floats] = []  # of the covariance, one column for each chosen mixture
         self.places: list[int] = []
-        self.nearest = np.full(len(pool), np.inf)  # L1 distance to those chosen
+        self.nearest = np.asarray(cdist(pool, runs, "cityblock").min(axis=1))  # L1 distance to runs and to those chosen
 
     def take(self, scores: Floats) -> None:
-        """The mixture of lowest score that keeps apart from those chosen; the farthest from them if none does."""
+        """The mixture of lowest score that keeps apart from runs and from those chosen; the farthest if none does."""
         apart = self.nearest >= min(APART, float(self.nearest.max()))
         place = int(np.argmin(np.where(apart, scores, np.inf)))
         self.nearest = np.minimum(self.nearest, np.abs(self.pool - self.pool[place]).sum(axis=1))

@@ -67,7 +67,7 @@ def possible_truths(
     )
     mean, sd = objective.values(mixtures)
     posterior = mean + trust * sd * field.draws(mixtures, DRAWS, rng)
-    bootstrap = _in_turn([other.values(mixtures)[0] for other in refitted], DRAWS)
+    bootstrap = _in_turn([other.means(mixtures) for other in refitted], DRAWS)
     truths = np.concatenate([posterior, bootstrap])
     lowest = mixtures[np.argmin(truths[:, :-1], axis=1)]  # the natural mix may be outside of the limits
     return Truths(optima=lowest, posterior_optima=lowest[:DRAWS], gains=truths[:, -1] - truths[:, 0])
@@ -102,7 +102,7 @@ def _proposals(
     points = np.concatenate([best[None, :], beside])
     mean, sd = objective.values(points)
     errors = sd * field.draws(points, PROPOSED, rng)
-    means = _in_turn([other.values(points)[0] for other in refitted], PROPOSED) - mean
+    means = _in_turn([other.means(points) for other in refitted], PROPOSED) - mean
     slopes = ((means + errors)[:, 1:] - (means + errors)[:, :1]) / SECANT
 
     slope = objective(best)[1]

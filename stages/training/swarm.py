@@ -219,7 +219,7 @@ def _foreseen(
 ) -> tuple[float | None, float | None]:
     """Rank correlation and share within the stated 80 % of the objectives of the last round, as the rounds before it
     predict them; None for the first round."""
-    from mixes.regression import fit, objective_sd, rank_correlation
+    from mixes.regression import fit, objective_sds, rank_correlation
 
     rounds = {row["run"]: row["round"] for row in rows}
     fresh = np.array([rounds[run] == last for run in runs.ids])
@@ -228,6 +228,6 @@ def _foreseen(
     before = fit(runs.mixtures[~fresh], runs.values[~fresh], list(runs.metrics), seed)
     means, deviations = before.predict(runs.mixtures[fresh])
     predicted, measured = means @ weights, runs.values[fresh] @ weights
-    half = 1.2816 * np.array([objective_sd(deviation, weights) for deviation in deviations])  # 80 % of a normal
+    half = 1.2816 * objective_sds(deviations, weights)  # 80 % of a normal
     rank = float(rank_correlation(predicted[:, None], measured[:, None])[0])
     return rank, float((np.abs(predicted - measured) <= half).mean())

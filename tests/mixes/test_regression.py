@@ -225,6 +225,27 @@ def test_a_bootstrap_draw_is_a_fit_to_the_runs_drawn(fitted, elsewhere):
     assert np.array_equal(without.predict(elsewhere)[0], without_moved.predict(elsewhere)[0])
 
 
+def test_a_run_counted_twice_is_worth_two_runs(fitted, elsewhere):
+    twice = fitted.surrogate().processes.drawn(np.full(len(fitted.mixtures), 2.0))
+    doubled = GaussianProcesses(
+        fitted.kernels, *(np.repeat(rows, 2, axis=0) for rows in (fitted.mixtures, fitted.losses, fitted.trust))
+    )
+    for counted, given in zip(twice.predict(elsewhere), doubled.predict(elsewhere), strict=True):
+        assert np.allclose(counted, given, rtol=1e-4)
+
+
+def test_a_refit_sees_its_draw_alone(fitted, elsewhere):
+    refit, whole = fitted.refits[0], fitted.surrogate()
+    predicted = fitted.surrogate(refit).means(elsewhere)
+    by_process = whole.processes.drawn(refit.counts).means(elsewhere)
+    by_law = [PowerLaws(laws).predict(elsewhere) for laws in refit.laws.values()]
+    shares = np.stack([fitted.shares[family] for family in ("gp", *refit.laws)])
+    assert np.allclose(predicted, (shares[:, None, :] * np.stack([by_process, *by_law])).sum(axis=0), rtol=1e-12)
+    some = fitted.surrogate(refit, metrics=[2, 0]).predict(elsewhere)
+    for whole_columns, columns in zip(fitted.surrogate(refit).predict(elsewhere), some, strict=True):
+        assert np.allclose(columns, whole_columns[:, [2, 0]], rtol=1e-9)
+
+
 def test_left_out_runs_are_predicted_as_by_a_process_without_them(runs):
     mixtures, losses = runs
     kernel, trust = fit_process(mixtures, losses[:, 0], np.random.default_rng(0))

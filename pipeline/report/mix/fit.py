@@ -11,7 +11,13 @@ from pipeline.report.mix.summary import Mix
 
 OPEN = 4  # metrics whose charts are shown at once; the others are folded away
 BASELINE = "linear"
-FAMILIES = {"gp": "Gaussian process", "linear": "straight line", "lightgbm": "LightGBM"}  # others by their own names
+FAMILIES = {
+    "gp": "Gaussian process",
+    "power_law": "power law",
+    "exponent_law": "power law, own exponents",
+    "linear": "straight line",
+    "lightgbm": "LightGBM",
+}
 
 
 def fit(mix: Mix) -> Node:
