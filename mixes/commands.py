@@ -114,6 +114,8 @@ def solve_weights(
         raise InputFileError(f"{out}: needs the target tokens and the tokens of each source; give them with --limits")
     given = _weights(weights, stored.runs.metrics)
     used = given if stored.signal is None else stored.signal.used(given)
+    if stored.transfer is not None:
+        stored = replace(stored, transfer=stored.transfer.weighed(used, stored.seed))
     optimum = solve(
         stored.fit,
         used,
@@ -210,9 +212,14 @@ def log_larger(
         raise InputFileError(f"{larger}: holds no run of more than {base_size} trunk parameters")
     parameters, mixtures, values = parameters[is_larger], mixtures[is_larger], values[is_larger]
     predicted, _ = stored.fit.predict(mixtures)
+    first, before = (known.runs[0], known.runs[1:]) if known else (None, ())
     logged = [
-        LoggedRuns(int(size), predicted[parameters == size], values[parameters == size])
-        for size in np.unique(parameters)
+        LoggedRuns(
+            int(size),
+            np.concatenate([predicted[parameters == size], *(old.base for old in before if old.parameters == size)]),
+            np.concatenate([values[parameters == size], *(old.values for old in before if old.parameters == size)]),
+        )
+        for size in np.unique([*parameters, *(old.parameters for old in before)])
     ]
     enough = [runs for runs in logged if len(runs.base) >= FEWEST_PAIRS]
     notes = [
@@ -220,17 +227,14 @@ def log_larger(
         for runs in logged
         if len(runs.base) < FEWEST_PAIRS
     ]
-    if known is None:
+    if first is None:
         if not enough:
             raise InputFileError(f"{larger}: {'; '.join(notes)}")
         first, *enough = enough
-    else:
-        first = LoggedRuns(known.sizes.second, known.base, known.second)
-    noise = stored.scores.noise if known is not None else None  # of the pairs' base runs, as against predictions
     equal = np.ones(len(stored.runs.metrics))
     try:
         sizes = Sizes(base_size, first.parameters, target_size)
-        transfer = fit_transfer(first.base, first.values, sizes, equal, stored.seed, enough, noise)
+        transfer = fit_transfer(first.base, first.values, sizes, equal, stored.seed, enough, first.noise)
     except ValueError as error:
         raise InputFileError(f"{larger}: {error}") from error
     replace(stored, transfer=transfer).save(out)

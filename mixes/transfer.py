@@ -13,7 +13,7 @@ totals would make a sixtyfold step look like a fifth of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,8 +108,7 @@ class Transfer:
     agreements: tuple[Agreement, ...]  # by size, the second size first
     confirmed: bool
     verdict: str
-    base: Floats  # [P, M] pairs
-    second: Floats  # [P, M]
+    runs: tuple[LoggedRuns, ...]  # by size, the second size first
 
     @property
     def exponent(self) -> float:
@@ -129,39 +128,34 @@ class Transfer:
             ],
             "confirmed": self.confirmed,
             "verdict": self.verdict,
-            "base": self.base.tolist(),
-            "second": self.second.tolist(),
-        }
-
-    def summary(self, mixtures: Floats) -> dict[str, Any]:
-        """What the report draws; `mixtures` [P, S] are those of the pairs. Agreement is that of the second size."""
-        second = self.agreements[0]
-        return {
-            "base": {"parameters": self.sizes.base},
-            "second": {"parameters": self.sizes.second},
-            "target_parameters": self.sizes.target,
-            "exponent": self.exponent,
-            "slopes": self.slopes.tolist(),
-            "slope_sds": self.slope_sds.tolist(),
-            "pooled_slope": self.pooled_slope,
-            "extrapolated": self.extrapolated.tolist(),
-            "spearman": second.metrics.tolist(),
-            "intervals": second.intervals.T.tolist(),
-            "objective_spearman": second.objective,
-            "objective_interval": list(second.interval),
-            "verdict": self.verdict,
-            "confirmed": self.confirmed,
-            "pairs": [
-                {"mixture": mixture, "base": base, "second": larger}
-                for mixture, base, larger in zip(
-                    np.asarray(mixtures).tolist(), self.base.tolist(), self.second.tolist(), strict=True
-                )
+            "runs": [
+                {
+                    "parameters": runs.parameters,
+                    "base": runs.base.tolist(),
+                    "values": runs.values.tolist(),
+                    "noise": None if runs.noise is None else runs.noise.tolist(),
+                }
+                for runs in self.runs
             ],
         }
 
+    def weighed(self, weights: Floats, seed: int) -> Transfer:
+        """The same slopes, with the agreement and the verdict for an objective of other weights [M]."""
+        agreements, confirmed, verdict = _judged(self.runs, self.sizes, weights, seed)
+        return replace(self, agreements=agreements, confirmed=confirmed, verdict=verdict)
+
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Transfer:
-        arrays = ("slopes", "slope_sds", "extrapolated", "extrapolated_sds", "base", "second")
+        arrays = ("slopes", "slope_sds", "extrapolated", "extrapolated_sds")
+        runs = tuple(
+            LoggedRuns(
+                r["parameters"],
+                np.array(r["base"]),
+                np.array(r["values"]),
+                None if r["noise"] is None else np.array(r["noise"]),
+            )
+            for r in plain["runs"]
+        )
         agreements = tuple(
             Agreement(
                 **{
@@ -178,6 +172,7 @@ class Transfer:
                 **plain,
                 "sizes": Sizes(*plain["sizes"]),
                 "agreements": agreements,
+                "runs": runs,
                 **{name: np.array(plain[name], dtype=np.float64) for name in arrays},
             }
         )
@@ -201,7 +196,7 @@ def fit_transfer(
     (see DRIFT). `weights` [M] are those of the objective, of which the agreement is stated.
     Raises ValueError for fewer than FEWEST_PAIRS pairs or mixtures of any size, and for sizes in the wrong order.
     """
-    weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    base, second = np.asarray(base, dtype=np.float64), np.asarray(second, dtype=np.float64)
     by_size = [LoggedRuns(sizes.second, base, second, noise), *sorted(larger, key=lambda runs: runs.parameters)]
     for runs in by_size:
         _check(runs, sizes, len(weights))
@@ -216,9 +211,7 @@ def fit_transfer(
     total = np.sum(precisions, axis=0)
     extrapolated = np.exp(np.sum(np.multiply(logs, precisions), axis=0) / total)
 
-    rng = np.random.default_rng(seed)
-    agreements = tuple(_agreement(runs, weights, rng) for runs in by_size)
-    confirmed, verdict = _verdict(agreements, sizes)
+    agreements, confirmed, verdict = _judged(by_size, sizes, weights, seed)
     return Transfer(
         sizes=sizes,
         slopes=np.clip(estimates[0].slopes, *SLOPE_RANGE),
@@ -229,9 +222,17 @@ def fit_transfer(
         agreements=agreements,
         confirmed=confirmed,
         verdict=verdict,
-        base=np.asarray(base, dtype=np.float64),
-        second=np.asarray(second, dtype=np.float64),
+        runs=tuple(by_size),
     )
+
+
+def _judged(
+    by_size: Sequence[LoggedRuns], sizes: Sizes, weights: Floats, seed: int
+) -> tuple[tuple[Agreement, ...], bool, str]:
+    rng = np.random.default_rng(seed)
+    weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    agreements = tuple(_agreement(runs, weights, rng) for runs in by_size)
+    return agreements, *_verdict(agreements, sizes)
 
 
 def paired(base: Runs, second: Runs) -> tuple[Floats, Floats, Floats]:

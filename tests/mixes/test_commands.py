@@ -287,6 +287,19 @@ def test_later_runs_improve_slopes_that_are_known(fit, tmp_path):
     assert np.allclose(transfer.extrapolated, [0.85, 0.3, 0.6], atol=0.1)
 
 
+def test_runs_of_one_size_may_be_logged_bit_by_bit(fit, tmp_path):
+    table = larger_table(tmp_path / "second.csv", np.array([0.9, 0.5, 0.7]))
+    log_larger(fit, table, tmp_path / "0", base_parameters=1_000_000, target_parameters=64_000_000)
+    header, *rows = read_csv(larger_table(tmp_path / "third.csv", np.array([0.85, 0.3, 0.6]), runs=24))
+    rows = [[row[0], 64_000_000, *row[2:]] for row in rows]
+    log_larger(tmp_path / "0", write_csv(tmp_path / "all.csv", header, rows), tmp_path / "at once")
+    log_larger(tmp_path / "0", write_csv(tmp_path / "some.csv", header, rows[12:]), tmp_path / "1")
+    log_larger(tmp_path / "1", write_csv(tmp_path / "more.csv", header, rows[:12]), tmp_path / "2")
+    at_once, by_and_by = (StoredFit.load(tmp_path / name).transfer for name in ("at once", "2"))
+    assert [agreement.pairs for agreement in by_and_by.agreements] == [16, 24]
+    assert np.allclose(by_and_by.extrapolated, at_once.extrapolated)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
