@@ -198,10 +198,11 @@ def log_larger(
     source and metric of the fit. Where the fit has slopes of proxy pairs already these runs improve them; where it has
     none, the smallest size of the table takes the place of the second proxy size and both sizes must be given.
     """
+    from mixes.runs import read_larger
     from mixes.transfer import FEWEST_PAIRS, LoggedRuns, Sizes, fit_transfer
 
     stored = StoredFit.load(fit)
-    parameters, mixtures, values = _read_larger(larger, stored.runs)
+    parameters, mixtures, values = read_larger(larger, stored.runs.sources, stored.runs.metrics)
     known = stored.transfer
     base_size = base_parameters or (known.sizes.base if known else None)
     target_size = target_parameters or (known.sizes.target if known else None)
@@ -300,63 +301,6 @@ def _weights(path: Path | None, metrics: Sequence[str]) -> Floats:
     if faults:
         raise InputFileError("\n".join(f"{path}: {fault}" for fault in faults))
     return np.asarray(weights / weights.sum())
-
-
-def _read_larger(path: Path, runs: Runs) -> tuple[Floats, Floats, Floats]:
-    """Parameters [L], mixtures [L, S] and metrics [L, M]. Raises InputFileError naming file, row and remedy."""
-    columns = _columns(path)
-    size = next((name for name in ("parameters", "trunk_parameters") if name in columns), None)
-    if size is None:
-        raise InputFileError(f"{path}: needs a column parameters (of the trunk, without embedding and output head)")
-    prefix = "mixture." if any(name.startswith("mixture.") for name in columns) else ""
-    names = [f"{prefix}{source}" for source in runs.sources]
-    if absent := [name for name in (*names, *runs.metrics) if name not in columns]:
-        raise InputFileError(f"{path}: lacks the column {absent[0]}, which the fit has (and {len(absent) - 1} more)")
-    if "diverged" in columns:  # as in runs.parquet
-        sound = [row for row, diverged in enumerate(columns["diverged"]) if diverged not in (True, "True", "true")]
-        columns = {name: [cells[row] for row in sound] for name, cells in columns.items()}
-    table = np.column_stack([_numbers(path, name, columns[name]) for name in (size, *names, *runs.metrics)])
-    mixtures = table[:, 1 : 1 + len(names)]
-    sums = mixtures.sum(axis=1)
-    if len(off := np.flatnonzero((np.abs(sums - 1.0) > 0.01) | (mixtures < 0).any(axis=1))):
-        raise InputFileError(
-            f"{path}: row {off[0] + 1}: the ratios sum to {sums[off[0]]:.4g}; they must be positive and sum to 1"
-        )
-    return table[:, 0], mixtures / sums[:, None], table[:, 1 + len(names) :]
-
-
-def _columns(path: Path) -> dict[str, list[object]]:
-    """Cells of a CSV or Parquet table by column; those of a CSV are texts."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if path.suffix == ".parquet":
-            return dict(pq.read_table(path).to_pydict())
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        raise InputFileError(f"{path}: cannot be read: {error}") from error
-    if len(set(header)) != len(header):
-        raise InputFileError(f"{path}: two columns share a name; rename one")
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise InputFileError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; complete it")
-    return {name: [row[j] for row in rows] for j, name in enumerate(header)}
-
-
-def _numbers(path: Path, name: str, cells: Sequence[object]) -> Floats:
-    numbers = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            numbers[row] = float(cell)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            numbers[row] = np.nan
-        if not np.isfinite(numbers[row]):
-            raise InputFileError(
-                f"{path}: row {row + 1}: {name} is {cell!r}, not a number; complete it or take the row out"
-            )
-    return numbers
 
 
 def _write_table(path: Path, on: str, ids: Sequence[str], names: Sequence[str], values: Floats) -> None:

@@ -91,6 +91,31 @@ def read_mixtures(path: Path, on: str, sources: Sequence[str]) -> tuple[tuple[st
     return ids, _mixtures(path, {name: columns.get(name, [0.0] * len(ids)) for name in sources}, sources, ids)
 
 
+def read_larger(path: Path, sources: Sequence[str], metrics: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+    """Of runs of larger models: parameters [L], mixtures [L, S] and metrics [L, M].
+
+    A column `parameters` or `trunk_parameters`, one of each metric, and of each source under its name or as in our own
+    runs; those that diverged are left out. Raises BadRunsError as read_tables does.
+    """
+    columns = read_columns(path)
+    size = next((name for name in ("parameters", "trunk_parameters") if name in columns), None)
+    if size is None:
+        raise BadRunsError(f"{path}: needs a column parameters (of the trunk, without embedding and output head)")
+    prefix = MIXTURE if any(name.startswith(MIXTURE) for name in columns) else ""
+    if absent := [name for name in (*(prefix + source for source in sources), *metrics) if name not in columns]:
+        raise BadRunsError(f"{path}: lacks the column {_listed(absent)}, which the fit has")
+    diverged = columns.get("diverged", [False] * len(columns[size]))
+    rows = [row for row, cell in enumerate(diverged) if not cell]
+    kept = {name: [cells[row] for row in rows] for name, cells in columns.items()}
+    numbers = [str(row + 1) for row in rows]
+    ratios = {source: kept[prefix + source] for source in sources}
+    return (
+        _numbers(path, kept, [size], numbers)[:, 0],
+        _mixtures(path, ratios, sources, numbers),
+        _numbers(path, kept, metrics, numbers),
+    )
+
+
 def read_columns(path: Path, ids: str = "") -> Mapping[str, list[Any]]:
     """A table's columns by name; of a CSV file that of `ids` as text, so that 007 stays 007.
 

@@ -309,7 +309,7 @@ def test_runs_of_one_size_may_be_logged_bit_by_bit(fit, tmp_path):
             lambda rows: [*rows[:3], [*rows[3][:-1], "diverged"], *rows[4:]],
             r"row 3: bpb\.papers is 'diverged', not a number",
         ),
-        (lambda rows: [*rows[:2], [*rows[2][:2], "0.9", *rows[2][3:]], *rows[3:]], r"row 2: the ratios sum to"),
+        (lambda rows: [*rows[:2], [*rows[2][:2], "0.9", *rows[2][3:]], *rows[3:]], r"row 2: its ratios sum to"),
         (lambda rows: rows[:4], "3 runs of 16000000 parameters are left out: 4 are needed"),
     ],
 )
