@@ -70,7 +70,7 @@ def test_four_sources_reach_the_mix(demo: tuple[Path, Path]) -> None:
     (path,) = (demo[1] / "artifacts/mix/data").glob("*/mix.yaml")
     mix = MixFile.read(path)
     assert sorted(mix.sources) == ["code", "papers", "readmes", "web"]
-    assert mix.evidence.runs >= 32
+    assert mix.evidence.runs >= 24  # of the first round; further ones only while the regret is above the noise
 
 
 def test_a_finished_demo_does_nothing(demo: tuple[Path, Path], sluice: Sluice) -> None:
