@@ -15,6 +15,7 @@ EngineOf = Callable[..., ChatEngine]
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(endpoints, "LONGEST_PAUSE_S", 0.1)  # many failures in a row are no outage of seconds
     monkeypatch.setattr(endpoints, "LOOK_S", 0.01)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -112,7 +113,9 @@ def test_a_server_that_refuses_more_than_it_answers_ends_the_run(engines: Engine
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(engine.ask, picture(1)) for _ in range(110)]
     errors = [found.exception() for found in asked]
-    assert any(isinstance(e, MachineError) and "has left 101 requests without an answer" in str(e) for e in errors)
+    ends = {str(e) for e in errors if isinstance(e, MachineError)}
+    # 101 to 104: four are asked at once, and whichever of them is told first ends the run
+    assert any(re.search(r"has left 10[1-4] requests without an answer", end) for end in ends), ends
     assert starts(tmp_path) == 1
 
 
