@@ -66,6 +66,7 @@ class Stop:
 
     regret: float  # how much lower than at the mixture recommended the objective may be elsewhere
     noise: float | None  # sd of the objective of a run; None if no mixture was repeated
+    is_calm: bool  # whether the regret is below the noise
     is_over: bool
     reason: str
 
@@ -169,12 +170,15 @@ def stop_reason(
     max_runs: int | None = None,
     noise: float | None = None,
     slopes: Floats | None = None,
+    was_calm: bool = False,
 ) -> Stop:
-    """Whether the search is over: its regret is below the noise of a run, or there are `max_runs` (4 for each source).
+    """Whether the search is over: its regret is below the noise of a run for the second round in a row, or there are
+    `max_runs` (RUNS_PER_SOURCE for each source). Once is not enough: all refits may be wrong alike about a region that
+    no run has seen, and the next round's runs lie there.
 
     The regret is that of the mixture recommended now under the bootstrap refits: how much lower the objective is at a
     refit's own optimum, in four of five refits at most. `noise` is that of the objective, measured from repeats if
-    absent.
+    absent. `was_calm`: what the round before found (Stop.is_calm).
     """
     weights = checked_weights(fit, weights, slopes)
     most = RUNS_PER_SOURCE * fit.mixtures.shape[1] if max_runs is None else max_runs
@@ -187,26 +191,19 @@ def stop_reason(
         own = minimum(objective, limits, np.stack([best, run]))
         regrets.append(objective(best)[0] - objective(own)[0])
     regret, runs = float(np.percentile(regrets, 80)), len(fit.mixtures)
-    if noise is not None and regret < noise:
-        return Stop(
-            regret,
-            noise,
-            True,
-            f"after {runs} runs the likely regret, {regret:.2g}, is below the noise of a run, {noise:.2g}",
-        )
-    against = (
-        "the noise is unknown, as no mixture was repeated"
-        if noise is None
-        else f"above the noise of a run, {noise:.2g}"
-    )
+    if noise is None:
+        against = "; the noise is unknown, as no mixture was repeated"
+    elif regret >= noise:
+        against = f", above the noise of a run, {noise:.2g}"
+    else:
+        against = f", below the noise of a run, {noise:.2g}, " + ("twice in a row" if was_calm else "for the first time")
+    found = f"after {runs} runs the likely regret is {regret:.2g}{against}"
+    is_calm = noise is not None and regret < noise
+    if is_calm and was_calm:
+        return Stop(regret, noise, is_calm, True, found)
     if runs >= most:
-        return Stop(
-            regret,
-            noise,
-            True,
-            f"{runs} runs are as many as were allowed; the likely regret is {regret:.2g}, {against}",
-        )
-    return Stop(regret, noise, False, f"after {runs} runs the likely regret is {regret:.2g}, {against}")
+        return Stop(regret, noise, is_calm, True, f"{found}; more runs are not allowed")
+    return Stop(regret, noise, is_calm, False, found)
 
 
 def objective_noise(fit: Fit, weights: Floats) -> float | None:

@@ -202,8 +202,10 @@ def _predicted(surrogate: Surrogate, weights: Floats, ratios: Floats) -> Predict
 
 def _distance_to_runs(runs: Floats, mixture: Floats) -> tuple[float, float]:
     """L1 distance of a mixture to the nearest run, and the median distance of a run to the nearest other one."""
+    from scipy.spatial.distance import cdist
+
     different = np.unique(runs.round(6), axis=0)
-    apart = np.abs(different[:, None, :] - different[None, :, :]).sum(axis=2)
+    apart = cdist(different, different, "cityblock")
     np.fill_diagonal(apart, np.inf)
     return float(np.abs(runs - mixture).sum(axis=1).min()), float(np.median(apart.min(axis=1)))
 

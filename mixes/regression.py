@@ -41,7 +41,7 @@ REGION_WEIGHT = 0.25
 """Of a run in a region left out when families are weighed against each other, beside 1 of a run left out alone."""
 
 CURVE_POINTS = 5  # of a learning curve
-FORMAT = 2
+FORMAT = 3
 LAWS = {"power_law": False, "exponent_law": True}  # has a law exponents of its own for each source?
 STACKED = ("gp", *LAWS)
 

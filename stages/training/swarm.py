@@ -66,7 +66,9 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
         rounds = [phase.parts[0].summary["told"] for phase in phases if phase.name.startswith("design")]
         if kind == "design":
             return [Task("table", "table", content, files, {"unique": unique, "rounds": rounds}, is_kept=True)]
-        return [Task(f"design {int(number) + 1}", "design", content, files, {"unique": unique, "round": int(number)})]
+        was_calm = bool(rounds and rounds[-1] and rounds[-1]["is_calm"])
+        arguments = {"unique": unique, "round_": int(number), "was_calm": was_calm}
+        return [Task(f"design {int(number) + 1}", "design", content, files, arguments)]
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
         if task.phase.startswith("train"):
@@ -74,9 +76,11 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
         rows = [row for path in task.files["rows"] for row in pq.read_table(path).to_pylist()]
         if task.phase == "table":
             return self._table(rows, task, out)
-        return self._design(rows, task.arguments["unique"], int(task.arguments["round"]), context.seed)
+        return self._design(rows, context.seed, **task.arguments)
 
-    def _design(self, rows: list[dict[str, Any]], unique: Mapping[str, int], round_: int, seed: int) -> Result:
+    def _design(
+        self, rows: list[dict[str, Any]], seed: int, unique: Mapping[str, int], round_: int, was_calm: bool
+    ) -> Result:
         """The runs to train next, none if it is over; and what to tell of the round that has ended."""
         from mixes.design import first_runs, next_runs, stop_reason
         from mixes.limits import InfeasibleLimitsError
@@ -97,7 +101,7 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
             runs = runs_of(rows, list(unique), list(weights_by_metric))
             weights = used_weights(runs, np.array(list(weights_by_metric.values())))
             fitted = fit(runs.mixtures, runs.values, list(runs.metrics), seed)
-            stop = stop_reason(fitted, weights, limits, most)
+            stop = stop_reason(fitted, weights, limits, most, was_calm=was_calm)
             told = _told(rows, runs, weights, round_, stop, seed)
             if stop.is_over or len(rows) >= most:
                 return Result({"runs": [], "told": told})
@@ -208,6 +212,7 @@ def _told(
         "best": float((runs.values @ weights).min()),
         "regret": stop.regret,
         "noise": stop.noise,
+        "is_calm": stop.is_calm,
         "fresh_spearman": rank,
         "fresh_within": within,
         "reason": stop.reason,

@@ -44,11 +44,13 @@ def searched(world: World, seed: int, most: int | None = None) -> Searched:
     most = most or max(4 * sources, count + 16)
     mixtures = first_runs(world.natural, count, seed, world.limits).mixtures
     losses = world.measured(mixtures, seed)
+    was_calm = False
     while True:
         fitted = fit(mixtures, losses, world.metrics, seed)
-        stop = stop_reason(fitted, world.weights, world.limits, most)
+        stop = stop_reason(fitted, world.weights, world.limits, most, was_calm=was_calm)
         if stop.is_over:
             break
+        was_calm = stop.is_calm
         fresh = next_runs(
             fitted, world.weights, world.limits, world.natural, seed + len(mixtures), min(8, most - len(mixtures))
         ).mixtures

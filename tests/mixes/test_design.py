@@ -150,23 +150,27 @@ def test_a_batch_of_any_size_is_within_groups_and_the_same_for_the_same_seed(fit
     assert again.mixtures.tobytes() == batch.mixtures.tobytes()
 
 
-def test_search_is_over_when_the_regret_is_below_the_noise(fitted):
-    stop = stop_reason(fitted, WEIGHTS, LIMITS, max_runs=100, noise=1.0)
-    assert stop.is_over
-    assert 0 <= stop.regret < 1.0
-    assert "below the noise of a run, 1" in stop.reason
+def test_search_is_over_when_the_regret_is_below_the_noise_twice_in_a_row(fitted):
+    first = stop_reason(fitted, WEIGHTS, LIMITS, max_runs=100, noise=1.0)
+    assert (first.is_calm, first.is_over) == (True, False)
+    assert 0 <= first.regret < 1.0
+    assert "below the noise of a run, 1, for the first time" in first.reason
+    second = stop_reason(fitted, WEIGHTS, LIMITS, max_runs=100, noise=1.0, was_calm=first.is_calm)
+    assert second.is_over
+    assert "twice in a row" in second.reason
 
 
 def test_search_goes_on_while_the_regret_is_above_the_noise(fitted):
-    stop = stop_reason(fitted, WEIGHTS, LIMITS, max_runs=100, noise=1e-9)
-    assert not stop.is_over
+    stop = stop_reason(fitted, WEIGHTS, LIMITS, max_runs=100, noise=1e-9, was_calm=True)
+    assert (stop.is_calm, stop.is_over) == (False, False)
     assert "above the noise" in stop.reason
 
 
 def test_search_is_over_when_the_runs_are_spent(fitted):
     stop = stop_reason(fitted, WEIGHTS, LIMITS, max_runs=24, noise=1e-9)
     assert stop.is_over
-    assert "24 runs are as many as were allowed" in stop.reason
+    assert "after 24 runs" in stop.reason
+    assert "more runs are not allowed" in stop.reason
 
 
 def test_at_most_four_runs_a_source_unless_told_otherwise(fitted):
