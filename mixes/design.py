@@ -47,8 +47,19 @@ APART = 0.05
 """Least sum of differences of ratios between two runs of a batch."""
 
 NEXT_POOL = 3000
-RUNS_PER_SOURCE = 4
-"""Runs after which it is over at the latest."""
+RUNS_PER_SOURCE, LEAST_ROUNDS = 6, 4
+"""Runs after which it is over at the latest: so many for each source, and so many further rounds in any case."""
+
+
+def first_count(sources: int) -> int:
+    """Runs of the first round: 1.5 for each source, 24 at least."""
+    return max(24, round(1.5 * sources))
+
+
+def most_runs(sources: int, first: int, round_runs: int) -> int:
+    """Runs in all, at most. In synthetic worlds of 8 and 16 sources, 4 for each source leave a regret of 1.5 and 1.0 sds
+    of a run's objective; docs/benchmarks.md has those of this limit."""
+    return max(RUNS_PER_SOURCE * sources, first + LEAST_ROUNDS * round_runs)
 
 
 @dataclass(frozen=True)
@@ -167,13 +178,13 @@ def stop_reason(
     fit: Fit,
     weights: Floats,
     limits: Limits,
-    max_runs: int | None = None,
+    max_runs: int,
     noise: float | None = None,
     slopes: Floats | None = None,
     was_calm: bool = False,
 ) -> Stop:
     """Whether the search is over: its regret is below the noise of a run for the second round in a row, or there are
-    `max_runs` (RUNS_PER_SOURCE for each source). Once is not enough: all refits may be wrong alike about a region that
+    `max_runs`. Once is not enough: all refits may be wrong alike about a region that
     no run has seen, and the next round's runs lie there.
 
     The regret is that of the mixture recommended now under the bootstrap refits: how much lower the objective is at a
@@ -181,7 +192,6 @@ def stop_reason(
     absent. `was_calm`: what the round before found (Stop.is_calm).
     """
     weights = checked_weights(fit, weights, slopes)
-    most = RUNS_PER_SOURCE * fit.mixtures.shape[1] if max_runs is None else max_runs
     noise = objective_noise(fit, weights) if noise is None else noise
     run = _incumbent(fit, weights, limits)
     best = minimum(Objective.of(fit, weights, 1.0), limits, run[None, :])
@@ -196,12 +206,14 @@ def stop_reason(
     elif regret >= noise:
         against = f", above the noise of a run, {noise:.2g}"
     else:
-        against = f", below the noise of a run, {noise:.2g}, " + ("twice in a row" if was_calm else "for the first time")
+        against = f", below the noise of a run, {noise:.2g}, " + (
+            "twice in a row" if was_calm else "for the first time"
+        )
     found = f"after {runs} runs the likely regret is {regret:.2g}{against}"
     is_calm = noise is not None and regret < noise
     if is_calm and was_calm:
         return Stop(regret, noise, is_calm, True, found)
-    if runs >= most:
+    if runs >= max_runs:
         return Stop(regret, noise, is_calm, True, f"{found}; more runs are not allowed")
     return Stop(regret, noise, is_calm, False, found)
 

@@ -32,7 +32,7 @@ class ProxySwarmConfig(ObjectiveOptions, SizeOptions, ProxyTrainingOptions):
     """How many proxies, how large, how long, and what they are to be good at."""
 
     runs: int | None = Field(None, ge=8)
-    """Most proxies in all; 4 for each source, or those of the first round and two more if that is more, if absent."""
+    """Most proxies in all; 6 for each source, or those of the first round and four more if that is more, if absent."""
     first_runs: int | None = Field(None, ge=8)
     """Proxies of the first round, with the natural mixture and its repeats; 24, or 1.5 for each source, if absent."""
     round_runs: int = Field(8, ge=2)
@@ -40,8 +40,10 @@ class ProxySwarmConfig(ObjectiveOptions, SizeOptions, ProxyTrainingOptions):
 
     def counts(self, sources: int) -> tuple[int, int]:
         """Proxies of the first round, and in all."""
-        first = self.first_runs or max(24, round(1.5 * sources))
-        most = self.runs or max(4 * sources, first + 2 * self.round_runs)
+        from mixes.design import first_count, most_runs
+
+        first = self.first_runs or first_count(sources)
+        most = self.runs or most_runs(sources, first, self.round_runs)
         return min(first, most), most
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixes.design import first_runs, next_runs, stop_reason
+from mixes.design import first_count, first_runs, most_runs, next_runs, stop_reason
 from mixes.optimum import solve
 from mixes.regression import fit
 from tests.mixes.worlds import World
@@ -25,6 +25,7 @@ from tests.mixes.worlds import World
 Floats = NDArray[np.float64]
 
 ONE_SHOT_RUNS = (24, 36, 48, 64, 96, 128, 192, 256, 384, 512)
+ROUND_RUNS = 8
 RANDOM_MIXTURES, AVERAGED = 100_000, 128
 
 
@@ -40,8 +41,8 @@ class Searched:
 def searched(world: World, seed: int, most: int | None = None) -> Searched:
     """The whole loop in a world."""
     sources = len(world.natural)
-    count = max(24, round(1.5 * sources))
-    most = most or max(4 * sources, count + 16)
+    count = first_count(sources)
+    most = most or most_runs(sources, count, ROUND_RUNS)
     mixtures = first_runs(world.natural, count, seed, world.limits).mixtures
     losses = world.measured(mixtures, seed)
     was_calm = False
@@ -52,7 +53,12 @@ def searched(world: World, seed: int, most: int | None = None) -> Searched:
             break
         was_calm = stop.is_calm
         fresh = next_runs(
-            fitted, world.weights, world.limits, world.natural, seed + len(mixtures), min(8, most - len(mixtures))
+            fitted,
+            world.weights,
+            world.limits,
+            world.natural,
+            seed + len(mixtures),
+            min(ROUND_RUNS, most - len(mixtures)),
         ).mixtures
         losses = np.concatenate([losses, world.measured(fresh, seed + len(mixtures))])
         mixtures = np.concatenate([mixtures, fresh])
@@ -105,12 +111,12 @@ def covered(world: World, seed: int, runs: int = 32) -> Coverage:
     return Coverage(float(within.mean()), float(optimum.gain_interval[0] <= gain <= optimum.gain_interval[1]))
 
 
-def print_regret(sources: int, seeds: int) -> None:
+def print_regret(sources: int, seeds: range) -> None:
     """Regret of the loop, and of LightGBM by number of runs, until it is as low."""
-    worlds = [World.drawn(sources, seed) for seed in range(seeds)]
+    worlds = {seed: World.drawn(sources, seed) for seed in seeds}
     started = time.process_time()
-    ours = [searched(world, seed) for seed, world in enumerate(worlds)]
-    seconds = (time.process_time() - started) / seeds
+    ours = [searched(world, seed) for seed, world in worlds.items()]
+    seconds = (time.process_time() - started) / len(seeds)
     runs, regret = np.mean([one.runs for one in ours]), np.mean([one.regret for one in ours])
     print(
         f"{sources} sources, Sluice: {runs:.0f} runs, regret {regret:.2f}, {seconds:.0f} CPU s for each search",
@@ -118,7 +124,7 @@ def print_regret(sources: int, seeds: int) -> None:
     )
     print(f"  of each world: {', '.join(f'{one.regret:.2f} after {one.runs}' for one in ours)}", flush=True)
     for count in ONE_SHOT_RUNS:
-        theirs = [one_shot(world, count, seed) for seed, world in enumerate(worlds)]
+        theirs = [one_shot(world, count, seed) for seed, world in worlds.items()]
         print(f"{sources} sources, LightGBM: {count} runs, regret {np.mean(theirs):.2f}", flush=True)
         if np.mean(theirs) <= regret:
             break
@@ -129,16 +135,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["regret", "coverage"])
     parser.add_argument("--sources", type=int, nargs="+", default=[4, 8, 16])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="number of worlds")
+    parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     for sources in arguments.sources:
         if arguments.what == "regret":
-            print_regret(sources, arguments.seeds)
+            print_regret(sources, seeds)
         else:
-            found = [covered(World.drawn(sources, seed), seed) for seed in range(arguments.seeds)]
+            found = [covered(World.drawn(sources, seed), seed) for seed in seeds]
             ratios, gain = (np.mean([getattr(one, name) for one in found]) for name in ("ratios", "gain"))
             print(
-                f"{sources} sources, {arguments.seeds} worlds: ratios {ratios:.0%}, gain {gain:.0%} (stated 80 %)",
+                f"{sources} sources, {len(seeds)} worlds: ratios {ratios:.0%}, gain {gain:.0%} (stated 80 %)",
                 flush=True,
             )
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixes.design import farthest, first_runs, next_runs, objective_noise, stop_reason
+from mixes.design import farthest, first_count, first_runs, most_runs, next_runs, objective_noise, stop_reason
 from mixes.limits import Group, Limits
 from mixes.regression import fit
 from tests.mixes.worlds import LIMITS, METRICS, NATURAL, NOISE, measured_losses
@@ -173,9 +173,9 @@ def test_search_is_over_when_the_runs_are_spent(fitted):
     assert "more runs are not allowed" in stop.reason
 
 
-def test_at_most_four_runs_a_source_unless_told_otherwise(fitted):
-    assert stop_reason(fitted, WEIGHTS, LIMITS, noise=1e-9).is_over  # 24 runs are more than 4 x 4
-    assert not stop_reason(fitted, WEIGHTS, LIMITS, max_runs=25, noise=1e-9).is_over
+@pytest.mark.parametrize(("sources", "first", "most"), [(4, 24, 56), (8, 24, 56), (16, 24, 96), (40, 60, 240)])
+def test_six_runs_a_source_and_four_rounds_at_least(sources, first, most):
+    assert (first_count(sources), most_runs(sources, first, round_runs=8)) == (first, most)
 
 
 def test_noise_of_the_objective_is_that_of_a_run(fitted):
@@ -183,7 +183,7 @@ def test_noise_of_the_objective_is_that_of_a_run(fitted):
     # Four runs of one mixture tell a standard deviation to about 40 %.
     expected = NOISE * np.sqrt((weights**2).sum())
     assert 0.3 * expected < objective_noise(fitted, weights) < 2 * expected
-    assert stop_reason(fitted, WEIGHTS, LIMITS).noise == objective_noise(fitted, weights)
+    assert stop_reason(fitted, WEIGHTS, LIMITS, 100).noise == objective_noise(fitted, weights)
 
 
 def test_noise_that_was_never_measured_is_said_to_be_unknown():
