@@ -6,7 +6,7 @@ Every function takes paths and returns the text for the terminal; what it writes
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +58,7 @@ def fit_tables(
     """Fit two tables joined on an id column, or the runs.parquet of a swarm (of one size); store the fit in `out`."""
     from mixes.runs import read_runs, read_tables
 
+    _check_out(out, mixtures, metrics, runs, limits)
     if runs is not None and mixtures is None and metrics is None:
         given = read_runs(runs, size)
     elif runs is None and mixtures is not None and metrics is not None:
@@ -81,6 +82,7 @@ def predict_table(fit: Path, mixtures: Path, on: str, out: Path) -> str:
 
     if out.suffix not in (".csv", ".parquet"):
         raise InputFileError(f"{out}: write to a .csv or a .parquet file")
+    _check_out(out, fit, mixtures)
     stored = StoredFit.load(fit)
     if on in stored.runs.metrics:
         raise InputFileError(f"{fit}: {on} is one of its metrics and cannot be the id column too")
@@ -105,11 +107,15 @@ def solve_weights(
     from mixes.mix_file import MixFile
     from mixes.optimum import solve
 
+    if out is not None:
+        _check_out(out, fit, weights, limits)
     stored = StoredFit.load(fit)
     sources = stored.runs.sources
     if limits is not None:
         stored = replace(stored, target=_with_fingerprints(Target.read(limits, sources), stored.target))
     target = stored.target
+    if target is not None and (back := [name for name in stored.gone if target.sources[name].fixed != 0]):
+        raise InputFileError(f"{limits}: sources.{back[0]}: was removed from the sources; it is {{fixed: 0}}")
     if out is not None and target is None:
         raise InputFileError(f"{out}: needs the target tokens and the tokens of each source; give them with --limits")
     given = _weights(weights, stored.runs.metrics)
@@ -119,7 +125,7 @@ def solve_weights(
     optimum = solve(
         stored.fit,
         used,
-        unlimited(sources) if target is None else target.limits(sources),
+        unlimited(sources, stored.gone) if target is None else target.limits(sources),
         stored.natural,
         stored.seed,
         pessimism,
@@ -167,6 +173,7 @@ def change_sources(fit: Path, changes: Path, out: Path, limits: Path | None = No
 
     Limits stored with the fit are of the old sources and are left behind, unless new ones are given.
     """
+    _check_out(out, changes, limits)
     stored = StoredFit.load(fit)
     wanted = read_as(Changes, changes)
     try:
@@ -181,10 +188,17 @@ def change_sources(fit: Path, changes: Path, out: Path, limits: Path | None = No
     ]
     notes += [f"{name}: no run held it yet; train some before its ratio is believed" for name in never_tried(runs)]
     notes += [f"{name}: fix it at 0 in the limits (fixed: 0)" for name in removed(runs, now)]
-    target = None if limits is None else Target.read(limits, runs.sources)
-    if target is not None:
+    if stored.target is not None and limits is None:
+        notes.append(
+            "the limits of the old sources, and the fingerprints of their data, are left behind: give --limits"
+        )
+    target = None
+    if limits is not None:
+        made = {*wanted.added, *wanted.merged, *(part for parts in wanted.split.values() for part in parts)}
+        target = _with_fingerprints(Target.read(limits, runs.sources), stored.target, other_data=made)
         target.limits(runs.sources)
-    again = replace(_fitted(runs, target, stored.seed), transfer=stored.transfer)
+    gone = tuple(name for name in runs.sources if name in {*stored.gone, *removed(runs, now)})
+    again = replace(_fitted(runs, target, stored.seed), transfer=stored.transfer, gone=gone)
     again.save(out)
     return "\n\n".join([_scores(again), *(["\n".join(notes)] if notes else []), _written(out)])
 
@@ -201,6 +215,7 @@ def log_larger(
     from mixes.runs import read_larger
     from mixes.transfer import FEWEST_PAIRS, LoggedRuns, Sizes, fit_transfer
 
+    _check_out(out, larger)
     stored = StoredFit.load(fit)
     parameters, mixtures, values = read_larger(larger, stored.runs.sources, stored.runs.metrics)
     known = stored.transfer
@@ -212,6 +227,13 @@ def log_larger(
     if not is_larger.any():
         raise InputFileError(f"{larger}: holds no run of more than {base_size} trunk parameters")
     parameters, mixtures, values = parameters[is_larger], mixtures[is_larger], values[is_larger]
+    # A log that grows is given whole each time; a run that counted twice would pass for a second witness.
+    seen = {(old.parameters, *row) for old in (known.runs if known else ()) for row in old.values.tolist()}
+    logs = [(int(size), *row) for size, row in zip(parameters, values.tolist(), strict=True)]
+    is_new = np.array([run not in seen and run not in logs[:place] for place, run in enumerate(logs)])
+    if not is_new.any():
+        raise InputFileError(f"{larger}: {fit} knows all of its runs already")
+    parameters, mixtures, values = parameters[is_new], mixtures[is_new], values[is_new]
     predicted, _ = stored.fit.predict(mixtures)
     first, before = (known.runs[0], known.runs[1:]) if known else (None, ())
     logged = [
@@ -228,6 +250,8 @@ def log_larger(
         for runs in logged
         if len(runs.base) < FEWEST_PAIRS
     ]
+    if not is_new.all():
+        notes.append(f"{(~is_new).sum()} runs are known already and do not count again")
     if first is None:
         if not enough:
             raise InputFileError(f"{larger}: {'; '.join(notes)}")
@@ -263,12 +287,22 @@ def _fitted(runs: Runs, target: Target | None, seed: int) -> StoredFit:
     )
 
 
-def _with_fingerprints(target: Target, before: Target | None) -> Target:
+def _check_out(out: Path, *inputs: Path | None) -> None:
+    """Raises InputFileError, before any work, for a file that could not be written or would replace what is read."""
+    if out.is_dir():
+        raise InputFileError(f"{out}: is a folder; name a file")
+    if not out.parent.is_dir():
+        raise InputFileError(f"{out}: there is no folder {out.parent}; make it first")
+    if any(path is not None and path.exists() and out.exists() and out.samefile(path) for path in inputs):
+        raise InputFileError(f"{out}: is read by this command and would be lost; write to another file")
+
+
+def _with_fingerprints(target: Target, before: Target | None, other_data: Collection[str] = ()) -> Target:
     """New limits on the same data: fingerprints that the file does not name are those the runs were trained on."""
     if before is None:
         return target
     sources = {
-        name: own if own.fingerprint or name not in before.sources
+        name: own if own.fingerprint or name not in before.sources or name in other_data
         else SourceLimits.model_construct(**{**dict(own), "fingerprint": before.sources[name].fingerprint})
         for name, own in target.sources.items()
     }  # fmt: skip
@@ -362,7 +396,7 @@ def _answer(stored: StoredFit, optimum: Optimum, given: Floats, used: Floats) ->
     if stored.signal is not None:
         lines += [f"note: {note}" for note in stored.signal.notes_on(given)]
 
-    header: tuple[str, ...] = ("source", "ratio", "interval", "natural" if target is not None else "mean of runs")
+    header: tuple[str, ...] = ("source", "ratio", "80 % for the optimum", "natural" if target is not None else "mean of runs")
     rows: list[tuple[str, ...]] = [
         (name, f"{optimum.best.ratios[j]:.1%}", f"{optimum.intervals[0][j]:.1%} to {optimum.intervals[1][j]:.1%}",
          f"{stored.natural[j]:.1%}")

@@ -57,7 +57,7 @@ def first_count(sources: int) -> int:
 
 
 def most_runs(sources: int, first: int, round_runs: int) -> int:
-    """Runs in all, at most. In synthetic worlds of 8 and 16 sources, 4 for each source leave a regret of 1.5 and 1.0 sds
+    """Runs in all, at most. In synthetic worlds of 8 and 16 sources 4 for each source leave a regret of 1.5 and 1.0 sds
     of a run's objective; docs/benchmarks.md has those of this limit."""
     return max(RUNS_PER_SOURCE * sources, first + LEAST_ROUNDS * round_runs)
 
@@ -100,8 +100,10 @@ def first_runs(
     sources = len(natural)
     if sources < 2:
         raise ValueError("a mixture needs at least two sources")
-    if not (np.isfinite(natural).all() and (natural > 0).all()):
+    if not (np.isfinite(natural).all() and (natural[limits.upper > 0] > 0).all() and (natural >= 0).all()):
         raise ValueError(f"the natural mix needs a positive ratio for every source, got {natural.tolist()}")
+    if (limits.lower == limits.upper).all():
+        raise ValueError("all ratios are fixed: there is nothing to choose")
     natural = natural / natural.sum()
     given = limits.bring(natural[None, :] if user is None else np.concatenate([natural[None, :], user]))
     free = count - len(given) - natural_repeats
@@ -284,7 +286,7 @@ def _corners(natural: Floats, limits: Limits, taken: Floats) -> Floats:
     """Near-vertex and leave-one-out mixtures in turn, largest source first, without those that the limits rule out or
     make equal to one taken before."""
     points = []
-    for source in np.argsort(-natural, kind="stable"):
+    for source in np.argsort(-natural, kind="stable")[: np.count_nonzero(natural)]:
         others = np.where(np.arange(len(natural)) == source, 0.0, natural)
         others /= others.sum()
         vertex = (1.0 - VERTEX_RATIO) * others

@@ -41,7 +41,7 @@ class SourceShare(Strict):
     ratio: Ratio
     ratio_interval: Interval  # over the optima of bootstrap refits
     posterior_interval: Interval  # over the optima of draws from the fit's own uncertainty
-    natural_ratio: NotNegative  # its share of all unique tokens
+    natural_ratio: NotNegative  # its share of all unique tokens, brought within the limits
     lowest: Ratio  # of the ratio, by the user
     highest: Ratio  # of the ratio, by the user and by tokens x max_epochs
     unique_tokens: TokenCount
@@ -269,7 +269,7 @@ def check_sources(mix: MixFile, fingerprints: Mapping[str, str]) -> list[str]:
 
 def _shares(optimum: Optimum, target: Target) -> dict[str, SourceShare]:
     names = list(target.sources)
-    unique, natural, limits = target.unique_tokens(names), target.natural(names), target.limits(names)
+    unique, natural, limits = target.unique_tokens(names), optimum.natural.ratios, target.limits(names)
     shares = {}
     for j, name in enumerate(names):
         ratio = float(optimum.best.ratios[j])

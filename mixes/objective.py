@@ -51,6 +51,11 @@ class Objective:
         weighed = np.flatnonzero(weights)
         return cls(fit.surrogate(refit, weighed.tolist()), weights[weighed], pessimism)
 
+    @property
+    def spread(self) -> float:
+        """Weighted sum of the metrics' standard deviations over the runs."""
+        return float(self.weights @ self.surrogate.processes.scales)
+
     def __call__(self, mixture: Floats) -> tuple[float, Floats]:
         """Value and its derivative [S] by the ratios of one mixture [S]."""
         mean, sd, mean_slope, sd_slope = self.surrogate.objective(mixture, self.weights)
@@ -79,17 +84,17 @@ def descended(objective: Objective, limits: Limits, start: Floats, steps: int = 
     """Lowest value and its mixture [S] among those that a local search passes, all within the limits."""
     from scipy.optimize import minimize
 
-    value, _ = objective(start)
-    scale = max(abs(value), 1e-6)
-    best = (value, start)
+    origin, _ = objective(start)
+    scale = objective.spread  # of the level of the losses the search knows nothing: 1e6 + x is minimal where x is
+    best = (origin, start)
 
     def scaled(mixture: Floats) -> tuple[float, Floats]:
         value, slope = objective(np.clip(mixture, 0.0, 1.0))  # a line search may step a rounding error outside
-        return value / scale, slope / scale
+        return (value - origin) / scale, slope / scale
 
     found = minimize(
         scaled, start, jac=True, method="SLSQP", constraints=linear_constraints(limits),
-        bounds=list(zip(limits.lower, limits.upper, strict=True)), options={"maxiter": steps, "ftol": 1e-8},
+        bounds=list(zip(limits.lower, limits.upper, strict=True)), options={"maxiter": steps, "ftol": 1e-7},
     )  # fmt: skip
     # A line search that stalls still leaves its last point, which may be worse than its start.
     end = limits.bring(found.x[None, :])[0]

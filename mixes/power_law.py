@@ -41,6 +41,10 @@ SHIFT = 0.001
 STARTS = (0.3, 1.0, 3.0)
 """Exponents g from which the fit is started."""
 
+CORNER_PRIOR_WEIGHT = 0.01
+"""Pull of the law's value for each source alone towards the mean loss: there a law is highest, and 24 runs of 4 sources
+can leave b and a source's a both at next to nothing, and with them 1e15 standard deviations of loss."""
+
 LIMIT = 20.0
 """Logarithms beyond +-20 change nothing but the risk of overflow during the search."""
 
@@ -128,15 +132,18 @@ def fit_power_law(
     scale = float(losses.std()) or 1.0
     target = (losses - centre) / scale
     weight = np.sqrt(np.ones(len(losses)) if counts is None else counts)
-    pull, terms = _pull(sources, has_exponents), _Terms.of(mixtures)
+    pull, terms, corners = _pull(sources, has_exponents), _Terms.of(mixtures), _Terms.of(np.eye(sources))
     second = np.concatenate([np.full(sources, SECOND_EFFECT), np.zeros(2)])
     pulled_to = np.concatenate([np.zeros(2 * sources + 3), second]) if has_exponents else np.zeros(sources + 3)
 
     def residuals(logs: Floats) -> Floats:
-        return np.concatenate([weight * (_law(logs, terms, has_exponents)[0] - target), pull @ (logs - pulled_to)])
+        at_corners = CORNER_PRIOR_WEIGHT * _law(logs, corners, has_exponents)[0]
+        at_runs = weight * (_law(logs, terms, has_exponents)[0] - target)
+        return np.concatenate([at_runs, at_corners, pull @ (logs - pulled_to)])
 
     def jacobian(logs: Floats) -> Floats:
-        return np.concatenate([weight[:, None] * _law(logs, terms, has_exponents)[1], pull])
+        at_corners = CORNER_PRIOR_WEIGHT * _law(logs, corners, has_exponents)[1]
+        return np.concatenate([weight[:, None] * _law(logs, terms, has_exponents)[1], at_corners, pull])
 
     steps = 100
     if start is not None:
@@ -156,7 +163,8 @@ def left_out(law: PowerLaw, mixtures: Floats, losses: Floats, counts: Floats) ->
     predicted, by_log = _law(law.logs, _Terms.of(mixtures), law.has_exponents)
     pull = _pull(law.sources, law.has_exponents)
     weighted = by_log * np.sqrt(counts)[:, None]
-    normal = weighted.T @ weighted + pull.T @ pull + 1e-9 * np.eye(by_log.shape[1])
+    at_corners = CORNER_PRIOR_WEIGHT * _law(law.logs, _Terms.of(np.eye(law.sources)), law.has_exponents)[1]
+    normal = weighted.T @ weighted + at_corners.T @ at_corners + pull.T @ pull + 1e-9 * np.eye(by_log.shape[1])
     leverage = (weighted * np.linalg.solve(normal, weighted.T).T).sum(axis=1)
     residual = losses - law.centre - law.scale * predicted
     return np.asarray(losses - residual / np.maximum(1.0 - leverage, 0.05))

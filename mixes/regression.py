@@ -403,7 +403,7 @@ def _region_rmse(mixtures: Floats, losses: Floats, seed: int, has_boosting: bool
 def learning_curve(
     mixtures: Floats, losses: Floats, metrics: list[str], weights: Floats, seed: int
 ) -> list[dict[str, float]]:
-    """Rank correlation of the weighted objective on runs left out, of fits to ever more runs (in the given order):
+    """Rank correlation of the weighted objective on runs left out, of fits to ever more runs (drawn at random):
     rows of runs, stack, linear. Tells whether more runs would still help."""
     mixtures, losses = _checked(mixtures, losses, metrics)
     order = np.random.default_rng(seed).permutation(len(mixtures))
@@ -449,6 +449,8 @@ def _checked(mixtures: Floats, losses: Floats, metrics: list[str]) -> tuple[Floa
     fewest = max(FEWEST_RUNS, mixtures.shape[1] + 1)
     if len(mixtures) < fewest:
         raise BadRunsError(f"{len(mixtures)} runs are too few for {mixtures.shape[1]} sources; train at least {fewest}")
+    if (mixtures.round(9) == mixtures[0].round(9)).all():
+        raise BadRunsError("all runs are of one mixture: they say nothing about others; train different ones")
     return mixtures, losses
 
 

@@ -49,6 +49,8 @@ def read_tables(mixtures: Path, metrics: Path, on: str) -> Runs:
     sources = tuple(name for name in ratios if name != on)
     names = tuple(name for name in measured if name != on)
     row_of = {run: row for row, run in enumerate(measured_ids)}
+    if not names:
+        raise BadRunsError(f"{metrics}: has no column of a metric beside {on}")
     values = _numbers(metrics, measured, names, measured_ids)
     return Runs(sources, names, ids, _mixtures(mixtures, ratios, sources, ids), values[[row_of[run] for run in ids]])
 
@@ -137,6 +139,10 @@ def read_columns(path: Path, ids: str = "") -> Mapping[str, list[Any]]:
         raise BadRunsError(f"{path}: is no table: {error}") from error
     if double := [name for name, times in Counter(table.column_names).items() if times > 1]:
         raise BadRunsError(f"{path}: has the column {_listed(double)} more than once")
+    if unnamed := [
+        name for name in table.column_names if name.strip() in ("", "__index_level_0__") and name != (ids or None)
+    ]:
+        raise BadRunsError(f"{path}: has a column {unnamed[0]!r} of row numbers: take it out (pandas: index=False)")
     return dict(table.to_pydict())
 
 
@@ -145,8 +151,8 @@ def _ids(path: Path, columns: Mapping[str, list[Any]], on: str, unique: bool = T
         raise BadRunsError(f"{path}: has no id column {on}; its columns are {', '.join(columns)} (name one with --on)")
     if not columns[on]:
         raise BadRunsError(f"{path}: has no rows")
-    if None in columns[on]:
-        raise BadRunsError(f"{path}: row {columns[on].index(None) + 1}: has no id in the column {on}")
+    if absent := [row for row, run in enumerate(columns[on], start=1) if run in (None, "")]:
+        raise BadRunsError(f"{path}: row {absent[0]}: has no id in the column {on}")
     ids = tuple(map(str, columns[on]))
     if unique and (double := [run for run, times in Counter(ids).items() if times > 1]):
         raise BadRunsError(f"{path}: the ids {_listed(double)} stand for several rows; give each run its own")

@@ -21,6 +21,9 @@ NOISE_RATIO = 1.0
 LARGEST_RATIO = 1000.0
 """Stated where repeats agree almost exactly."""
 
+ROUNDING = 1e-13
+"""Differences below this share of a value come from its mean's rounding: three times 0.1 average to more than 0.1."""
+
 UNEVEN_NOISE = 3.0
 """Noise of one mixture in units of another's from which the report speaks of uneven noise."""
 
@@ -102,9 +105,12 @@ def signal_to_noise(values: Floats, mixtures: Floats, metrics: Sequence[str]) ->
     means = np.zeros((len(runs), values.shape[1]))
     np.add.at(means, groups, values)
     means /= runs[:, None]
-    squares = (values - means[groups]) ** 2
+    away = values - means[groups]
+    away[np.abs(away) < ROUNDING * np.abs(means[groups])] = 0.0
+    squares = away**2
     noise = np.sqrt(squares.sum(axis=0) / freedom)
     signal = means.std(axis=0, ddof=1)
+    signal[signal < ROUNDING * np.abs(means).max(axis=0)] = 0.0
     # A metric that never varies carries no signal, whatever its noise.
     largest = np.where(signal > 0, LARGEST_RATIO, 0.0)
     ratio = np.minimum(np.divide(signal, noise, out=largest.copy(), where=noise > 0), LARGEST_RATIO)

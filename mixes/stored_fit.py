@@ -78,6 +78,8 @@ class StoredFit:
     target: Target | None = None
     signal: Signal | None = None
     transfer: Transfer | None = None
+    gone: tuple[str, ...] = ()
+    """Sources that were removed since the runs: no mixture may have any of them."""
 
     @property
     def natural(self) -> Floats:
@@ -101,6 +103,7 @@ class StoredFit:
             },
             "scores": self.scores.to_plain(),
             "target": None if self.target is None else self.target.model_dump(mode="json", exclude_unset=True),
+            "gone": self.gone,
             "signal": None if self.signal is None else self.signal.to_plain(),
             "transfer": None if self.transfer is None else self.transfer.to_plain(),
         }
@@ -139,6 +142,7 @@ class StoredFit:
                 ),
                 scores=Scores.from_plain(plain["scores"]),
                 seed=plain["seed"],
+                gone=tuple(plain.get("gone", ())),
                 target=None if plain["target"] is None else Target.model_validate_json(json.dumps(plain["target"])),
                 signal=None if plain["signal"] is None else Signal.from_plain(plain["signal"]),
                 transfer=None if plain["transfer"] is None else Transfer.from_plain(plain["transfer"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -76,6 +76,12 @@ class GroupLimits(Strict):
     lowest: Ratio = 0.0
     highest: Ratio = 1.0
 
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest {self.lowest:g} is above highest {self.highest:g}")
+        return self
+
 
 class Target(Strict):
     """The training that the mixture is for, and all sources of the runs by name."""
@@ -84,6 +90,13 @@ class Target(Strict):
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
     sources: Annotated[dict[str, SourceLimits], Field(min_length=1)]
     groups: dict[str, GroupLimits] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_disjoint_groups(self) -> Self:
+        members = [name for group in self.groups.values() for name in group.members]
+        if twice := sorted({name for name in members if members.count(name) > 1}):
+            raise ValueError(f"groups: {', '.join(twice)} may be a member once only, and of one group")
+        return self
 
     @classmethod
     def read(cls, path: Path, sources: Sequence[str]) -> Target:
@@ -125,9 +138,10 @@ class Target(Strict):
         )
 
 
-def unlimited(sources: Sequence[str]) -> Limits:
-    """Every mixture of the sources, for runs of which no tokens are known."""
-    return replace(Limits.none(len(sources)), sources=tuple(sources))
+def unlimited(sources: Sequence[str], gone: Collection[str] = ()) -> Limits:
+    """Every mixture of the sources without those that are gone, for runs of which no tokens are known."""
+    highest = np.array([float(name not in gone) for name in sources])
+    return replace(Limits.none(len(sources)), upper=highest, highest=highest, sources=tuple(sources))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -139,7 +153,21 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, of which plain YAML would keep the last in silence."""
+    """Refuses a key given twice, of which plain YAML would keep the last in silence. As in YAML 1.2, 1e-3 is a number
+    and `no` (Norwegian) is a name."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _mapping_of_unique_keys(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:

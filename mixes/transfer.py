@@ -373,7 +373,7 @@ def _verdict(agreements: tuple[Agreement, ...], sizes: Sizes) -> tuple[bool, str
             f"open: {agreements[-1].pairs} mixtures of two sizes are too few to judge by; "
             f"train {FEWEST_PAIRS_FOR_VERDICT} or more at the second size"
         )
-    judged = enough[-1]
+    judged = max(enough, key=lambda agreement: agreement.parameters)
     low, high = judged.interval
     found = (
         f"{judged.pairs} mixtures rank at {_short(sizes.base)} as at {_short(judged.parameters)} trunk parameters "

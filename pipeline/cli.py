@@ -224,7 +224,7 @@ def mix_solve(
     limits: LimitsOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for mix.yaml.")] = None,
     pessimism: Annotated[
-        float, typer.Option("--pessimism", min=0.0, help="Standard deviations added to a prediction.")
+        float, typer.Option("--pessimism", min=0.0, max=100.0, help="Standard deviations added to a prediction.")
     ] = 1.0,
 ) -> None:
     """Find the best mixture for new evaluation weights, from the stored fit alone."""
@@ -237,7 +237,10 @@ def mix_solve(
 @mix_app.command(name="change")
 def mix_change(
     fit: FitArgument,
-    changes: Annotated[Path, typer.Option("--changes", help="YAML: added, removed, split and merged sources.")],
+    changes: Annotated[
+        Path,
+        typer.Option("--changes", help="YAML with the keys added, removed, split and merged (docs/mix.md)."),
+    ],
     out: FitOutOption,
     limits: LimitsOption = None,
 ) -> None:
@@ -252,7 +255,10 @@ def mix_change(
 def mix_learn(
     fit: FitArgument,
     larger: Annotated[
-        Path, typer.Option("--larger", help="CSV or Parquet of larger runs: parameters, sources and metrics.")
+        Path,
+        typer.Option(
+            "--larger", help="CSV or Parquet of larger runs: `parameters`, sources and metrics, a column each."
+        ),
     ],
     out: FitOutOption,
     base_parameters: Annotated[

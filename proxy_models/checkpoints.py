@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ class Checkpoints:
         payload = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "step": step, "state": state}, payload)
         path = self.folder / f"step-{step:010d}.checkpoint"
-        # One name for all steps, so that what a killed write left is overwritten.
-        temporary = self.folder / "checkpoint.writing"
+        # One name for all steps, so that what a killed write left is overwritten; of this process alone, since another
+        # attempt at the same run may be under way on a machine that is given up for lost.
+        temporary = self.folder / f"checkpoint.{socket.gethostname()}.{os.getpid()}.writing"
         with temporary.open("wb") as file:
             file.write(hashlib.sha256(payload.getbuffer()).hexdigest().encode() + b"\n")
             file.write(payload.getbuffer())
@@ -46,7 +48,7 @@ class Checkpoints:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         for old in self._paths()[: -self.keep]:
-            old.unlink()
+            old.unlink(missing_ok=True)
         return path
 
     def latest(self) -> tuple[int, dict[str, Any] | None, list[str]]:
@@ -56,7 +58,10 @@ class Checkpoints:
         """
         messages = []
         for path in reversed(self._paths()):
-            digest, _, payload = path.read_bytes().partition(b"\n")
+            try:
+                digest, _, payload = path.read_bytes().partition(b"\n")
+            except FileNotFoundError:  # another process has newer ones, or has come to the end
+                continue
             if hashlib.sha256(payload).hexdigest().encode() != digest:
                 messages.append(f"{path} is damaged (its sha256 does not match); the one before it is used")
                 continue

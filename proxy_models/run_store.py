@@ -8,17 +8,18 @@ A key is a digest of all that decides a run's result. So several processes may w
 a call with further runs trains only those, and unfinished runs go on in whichever stack they are put.
 """
 
+import contextlib
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from proxy_models.checkpoints import Checkpoints, fingerprint_of
+from proxy_models.checkpoints import CheckpointError, Checkpoints, fingerprint_of
 from proxy_models.stacked import rows_of_state
 
 Row = dict[str, Any]
@@ -48,7 +49,13 @@ class RunStore:
 
     def finished(self, key: str) -> Row | None:
         path = self._row_path(key)
-        return json.loads(path.read_text()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            row: Row = json.loads(path.read_text())
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged ({error}); delete it to train its run anew") from error
+        return row
 
     def finish(self, key: str, row: Row) -> None:
         write_whole(self._row_path(key), json.dumps(row, indent=1))
@@ -56,9 +63,10 @@ class RunStore:
     def save(self, keys: Sequence[str], step: int, state: Mapping[str, Tensor], evaluations: Evaluations) -> None:
         """Checkpoint a stack, whose row k is the run keys[k]."""
         folder = self._stack_folder(keys)
-        if not (folder / "runs.json").is_file():
-            write_whole(folder / "runs.json", json.dumps(list(keys)))
-        self._checkpoints(keys).save(step, {"models": dict(state), "evaluations": evaluations})
+        with contextlib.suppress(FileNotFoundError):  # another process has finished these runs and cleared their folder
+            if not (folder / "runs.json").is_file():
+                write_whole(folder / "runs.json", json.dumps(list(keys)))
+            self._checkpoints(keys).save(step, {"models": dict(state), "evaluations": evaluations})
 
     def unfinished(self, wanted: Sequence[str]) -> tuple[dict[str, Unfinished], list[str]]:
         """Those of the runs that have a checkpoint, at their latest, and a message for each damaged one passed over.
@@ -67,10 +75,7 @@ class RunStore:
         """
         found: dict[str, Unfinished] = {}
         messages: list[str] = []
-        for path in sorted(self.folder.glob("unfinished/*/runs.json")):
-            keys = json.loads(path.read_text())
-            if not set(keys) & set(wanted):
-                continue
+        for _, keys in self._stacks(wanted):
             step, saved, damaged = self._checkpoints(keys).latest()
             messages += damaged
             if saved is None:
@@ -82,10 +87,14 @@ class RunStore:
 
     def clear(self, wanted: Sequence[str]) -> None:
         """Delete the stacks of these runs that have no unfinished run left; others may belong to another process."""
-        for path in sorted(self.folder.glob("unfinished/*/runs.json")):
-            keys = json.loads(path.read_text())
-            if set(keys) & set(wanted) and all(self._row_path(key).is_file() for key in keys):
-                shutil.rmtree(path.parent)
+        for folder, keys in self._stacks(wanted):
+            if all(self._row_path(key).is_file() for key in keys):
+                # Another process that has runs of this stack may clear it, or save into it, at the same time. The keys
+                # go last: what is left is found again.
+                with contextlib.suppress(OSError):
+                    for path in sorted(folder.iterdir(), key=lambda path: path.name == "runs.json"):
+                        path.unlink(missing_ok=True)
+                    folder.rmdir()
 
     def decided(self, name: str, key: str) -> str | None:
         """What remember has kept under this name and key."""
@@ -94,6 +103,16 @@ class RunStore:
 
     def remember(self, name: str, key: str, decision: str) -> None:
         write_whole(self.folder / f"{name}-{key}", decision)
+
+    def _stacks(self, wanted: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
+        """Folder and keys of each unfinished stack that has one of these runs."""
+        for path in sorted(self.folder.glob("unfinished/*/runs.json")):
+            try:
+                keys = json.loads(path.read_text())
+            except FileNotFoundError:  # cleared meanwhile by another process, so none of these runs is in it
+                continue
+            if set(keys) & set(wanted):
+                yield path.parent, keys
 
     def _row_path(self, key: str) -> Path:
         return self.folder / "finished" / f"{key}.json"
@@ -108,7 +127,7 @@ class RunStore:
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader, also after a kill, sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    temporary = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.writing")
     with temporary.open("w") as file:
         file.write(text)
         file.flush()

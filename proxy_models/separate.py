@@ -51,7 +51,7 @@ class Separate(Models):
         loss.backward()
         with torch.no_grad():
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clips[0])
-            self.alive &= torch.isfinite(loss) & torch.isfinite(norm)
+            self.alive &= (loss < self.lost) & torch.isfinite(norm)
             self.is_dead.copy_(~self.alive[0])
             self.rate.copy_(learning_rates[0])
             for state in self.torch_optimizer.state.values():

@@ -11,6 +11,7 @@ Shapes in comments: K models, B sequences each, T positions, N = B * T, D width,
 E head width, F feed-forward width, V vocabulary, P parameters of a model.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ from proxy_models.optimization import AdamW
 # Logits formed at once, in numbers. On a CPU 4 MiB of float32 stay in the cache between the passes over them; a GPU
 # wants many models in one product, and 2^28 are 0.5 GiB in bfloat16 with 1 GiB of float32 beside them.
 LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 28}
+
+# A model that knows nothing, as all do at the start, has a loss of ln V. Norms and clipping keep the loss of one whose
+# rate is far too high finite for long; at so many times ln V it has diverged all the same.
+LOST_AT = 2.0
 
 
 class Precision(NamedTuple):
@@ -127,14 +132,15 @@ class Models:
     """K models with their optimizer state, in flat rows: what Stack and Separate train.
 
     rows, means, squares: [K, P], the weights and AdamW's two moments. weights: parts of `rows` by
-    Transformer's names. alive: bool [K]; a model whose loss or gradient was not finite is dead: its weights stay as
-    they were before that step, and it is trained no more. steps_alive: int64 [K], steps that each model
-    took. steps_taken: int64 [], of all together.
+    Transformer's names. alive: bool [K]; a model whose loss was not below `lost`, or whose gradient was not finite, is
+    dead: its weights stay as they were before that step, and it is trained no more. steps_alive: int64 [K], steps that
+    each model took. steps_taken: int64 [], of all together.
     """
 
     def __init__(self, config: ModelConfig, models: int, optimizer: AdamW, precision: str, device: str) -> None:
         self.config, self.optimizer, self.precision = config, optimizer, PRECISIONS[precision]
         self.device = torch.device(device)
+        self.lost = LOST_AT * math.log(config.vocabulary)  # nats per token
         self.layout = Layout(config)
         self.rows, self.means, self.squares = (
             torch.zeros(models, self.layout.parameters, dtype=self.precision.weights, device=self.device)
@@ -261,7 +267,7 @@ class Stack(Models):
         dtype = self.precision.weights
         squares = [_squared_norms(gradient.to(dtype)) for gradient in gradients.values()]
         norms = torch.stack(squares, dim=1).sum(dim=1).sqrt()
-        self.alive &= torch.isfinite(losses) & torch.isfinite(norms)
+        self.alive &= (losses < self.lost) & torch.isfinite(norms)  # NaN is not below either
         self.steps_alive += self.alive
         self.steps_taken += 1
         # The same factor as torch.nn.utils.clip_grad_norm_, for each model apart.

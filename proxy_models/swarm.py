@@ -5,6 +5,7 @@ measurements, and with checkpoints that either continues.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,9 @@ class SwarmConfig:
             raise ValueError("stack, batch and evaluation_sequences must be at least 1")
 
 
+# Raise it whenever the same run comes out otherwise, or a row has other columns: kept rows are then no longer found.
+RESULTS = 1
+
 NOT_IDENTITY = (
     "size",
     "method",
@@ -109,6 +113,7 @@ def train_swarm(
     work: Path,
     progress: Progress,
     evaluation_sets: Sequence[AnswerSet] = (),
+    tell: Callable[[str], None] = print,
 ) -> list[Row]:
     """Train a model for each run and measure it on each source's held-out text and each set of answers.
 
@@ -117,6 +122,7 @@ def train_swarm(
     its result (see RunStore), so a call trains only what is not finished, and continues with the same bits,
     on a CPU, what was stopped, in a stack of whichever runs are left.
     progress: called after each step with steps done and steps in all, summed over the runs.
+    tell: called with what a person should know of, such as a damaged checkpoint that was passed over.
 
     A row, in the order of `runs`, holds run, round, purpose, size, mixture.<source> (share of the sequences drawn),
     epochs.<source> (how often the run reads the source, cut to max_sequences, through), seed,
@@ -137,7 +143,7 @@ def train_swarm(
     waiting = [key for key in dict.fromkeys(swarm.keys) if store.finished(key) is None]
     begun, messages = store.unfinished(waiting)
     for message in messages:
-        print(message)
+        tell(message)
     if waiting:
         method = swarm.method(store, waiting)
         todo = {key: config.steps - (begun[key].step if key in begun else 0) for key in waiting}
@@ -209,7 +215,7 @@ class _Swarm:
         settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
         settings["precision"] = self.precision
         sets = [(answers.name, answers.fingerprint) for answers in evaluation_sets]
-        self.identity = fingerprint_of(settings, ANNEALED_AT, tokens.fingerprint, sets)
+        self.identity = fingerprint_of(settings, RESULTS, ANNEALED_AT, tokens.fingerprint, sets)
         self.runs: dict[str, Run] = {}
         self.keys: list[str] = []
         for run in runs:
@@ -329,6 +335,12 @@ class _Swarm:
         counts = parameter_counts(c.model)
         sources = self.tokens.sources
         epochs = order.totals / np.maximum(order.sequences, 1)
+        # A last step may leave weights that no later step finds out about: then what is measured is not finite.
+        sound = {
+            end: end <= steps_alive and all(math.isfinite(evaluations[f"{column}{suffix}"]) for column in self.texts)
+            for end, suffix in self.ends.items()
+        }
+        diverged = not sound[c.steps]
         row: Row = {f"mixture.{name}": float(n / order.slots) for name, n in zip(sources, order.totals, strict=True)}
         row |= {f"epochs.{name}": float(n) for name, n in zip(sources, epochs, strict=True)}
         row |= {
@@ -336,8 +348,8 @@ class _Swarm:
             "learning_rate": self.learning_rate(run),
             "steps": c.steps,
             "tokens": steps_alive * c.batch * c.model.context,
-            "diverged": steps_alive < c.steps,
-            "diverged_at_step": steps_alive + 1 if steps_alive < c.steps else None,
+            "diverged": diverged,
+            "diverged_at_step": min(steps_alive + 1, c.steps) if diverged else None,
             "trunk_parameters": counts.trunk,
             "embedding_parameters": counts.embedding,
             "head_parameters": counts.head,
@@ -347,7 +359,7 @@ class _Swarm:
         }
         for end, suffix in self.ends.items():
             columns = [f"{column}{suffix}" for column in self.texts]
-            row |= {column: evaluations[column] if end <= steps_alive else None for column in columns}
+            row |= {column: evaluations[column] if sound[end] else None for column in columns}
         return row
 
     def told(self, run: Run, finished: Row | None) -> Row:

@@ -397,7 +397,7 @@ def _rows_plot(labels: Sequence[str], xs: Sequence[float], x_label: str) -> Plot
     plot.y_low, plot.y_high = -len(labels) + 0.5, 0.5
     plot.x_axis(x_label)
     for i, label in enumerate(labels):
-        shown = label if len(label) <= 13 else label[:12] + "…"
+        shown = label if len(label) <= 12 else f"{label[:4]}…{label[-6:]}"  # names differ at their ends
         plot.parts.append(element("text", element("title", label), shown, x=88, y=plot.y(-i) + 4, text_anchor="end"))
     return plot
 

@@ -81,7 +81,8 @@ def _verdict(artifact: Artifact, facts: Facts) -> Markup | None:
     gain, mix = measured_gain(artifact), mix_of(artifact, facts)
     if gain is None:
         return note("There is no model on the natural mix to compare with (compare_natural is off).")
-    predicted = f"; the prediction was {signed(mix['optimum']['gain'])}" if mix else ""
+    weights = artifact.summary["weights"]
+    predicted = f"; the prediction was {signed(_weighted(_predicted_gains(mix), weights))}" if mix else ""
     repeats, by_chance = repeat_noise(mix, mix["weights"]) if mix else None, chance_difference(mix)
     hint = (
         ""
@@ -144,7 +145,7 @@ def _end_table(artifact: Artifact, facts: Facts) -> Markup | None:
         for metric in weights
     ]
     whole = {name: _weighted(end, weights) for name, end in ends.items()}
-    rows.append(row("weighted mean", whole, mix["optimum"]["gain"] if mix else None))
+    rows.append(row("weighted mean", whole, _weighted(gains, weights) if mix else None))
     columns = ["held-out source", *(f"#{NAMES.get(name, name)}" for name in ends)]
     if both:
         columns += ["#measured gain", "#predicted gain"]

@@ -20,7 +20,7 @@ from pipeline.errors import StageError
 from pipeline.stage import Composite, Context, Expansion, Result, Task
 from stages.training.options import ObjectiveOptions, SizeOptions, metric_weights
 from stages.training.pairs import PAIRS_FILE, PairedSwarmConfig
-from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions
+from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions, notes_of
 from stages.training.sources import shards_of, source_fingerprints, train_tokens
 from stages.training.swarm import ProxySwarmConfig, runs_of, target_of
 
@@ -95,7 +95,9 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
             name: phases[0].paths(file) for name, file in (("found", FOUND_FILE), ("fit", FIT_FILE), ("mix", MIX_FILE))
         }
         files |= {"rows": phases[1].paths(RUNS_FILE) if c.confirm else ()}
-        return [Task("mix", "mix", tuple(phase.digest for phase in phases), files, is_kept=True)]
+        notes = [note for made in (swarm, *pairs) for note in made.summary["notes"]] + notes_of(phases)
+        content = tuple(phase.digest for phase in phases)
+        return [Task("mix", "mix", content, files, {"notes": list(dict.fromkeys(notes))}, is_kept=True)]
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
         if task.phase == "confirm":
@@ -196,9 +198,9 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
         """Slopes from the runs that were trained at two sizes; None where there is one size."""
         from mixes.transfer import Sizes, fit_transfer
 
-        base, second = _paired(rows, pairs, runs)
-        if not len(base):
+        if not pairs:
             return None
+        base, second = _paired(rows, pairs, runs)
         trunks = rows[0]["trunk_parameters"], pairs[0]["trunk_parameters"]
         try:
             sizes = Sizes(*trunks, self.config.target.parameters or trunks[1])
@@ -233,6 +235,7 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
             out / MIX_FILE
         )
         found["confirmation"] = [{**c.model_dump(mode="json"), **means} for c, means in confirmations]
+        found["notes"] = task.arguments["notes"]
         return Result(found)
 
 
@@ -275,11 +278,18 @@ def _confirmed(
             for name in ("best", "natural")
         }
         best, natural = (np.array(found["optimum"][name]["metrics"]) for name in ("best", "natural"))
-        means = {f"metrics_{name}": values.mean(axis=0).tolist() for name, values in measured.items()}
+        means: dict[str, Any] = {f"metrics_{name}": values.mean(axis=0).tolist() for name, values in measured.items()}
         predicted = float((natural - best) * slopes @ weights)
-        confirmations.append(
-            (Confirmation.of(size, measured["best"] @ weights, measured["natural"] @ weights, predicted), means)
-        )
+        found_here = Confirmation.of(size, measured["best"] @ weights, measured["natural"] @ weights, predicted)
+        lost = {n: sum(r["diverged"] for r in rows if r["size"] == size and r["purpose"] == n) for n in measured}
+        if any(lost.values()):
+            # A mixture that makes training diverge has lost there, whatever its other seeds gain.
+            told = (
+                f"{found_here.verdict}; diverged: {lost['best']} on the mixture, {lost['natural']} on the natural mix"
+            )
+            beats = found_here.beats_natural and not lost["best"]
+            found_here = found_here.model_copy(update={"verdict": told, "beats_natural": beats})
+        confirmations.append((found_here, means | {"diverged": lost}))
     return confirmations
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -57,7 +57,7 @@ class ProxyOptions(StageConfig):
 
     batch: int = Field(4, ge=1)
     """Sequences per proxy and step."""
-    learning_rate: float | Literal["standard", "low"] = "standard"
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["standard", "low"] = "standard"
     """Peak learning rate (AdamW, warmup-stable-decay), or the name of a preset. "low" keeps more of the order of
     mixtures between sizes (arXiv 2512.24503), at the price of smaller differences."""
     stack: int = Field(64, ge=1)
@@ -132,5 +132,7 @@ def metric_weights(
             raise StageError(f"evaluate names {name}, but the tokens have the sources {', '.join(sources)}{sets}")
     if any(weight < 0 for weight in evaluate.values()) or not any(weights.values()):
         raise StageError(f"evaluate: weights must not be negative or all zero, got {dict(evaluate)}")
+    if both := sorted(set(sources) & set(answer_sets) & set(evaluate)):
+        raise StageError(f"evaluate: {', '.join(both)} is a source and an answer set; give the answer set another name")
     total = sum(weights.values())
     return {metric: weight / total for metric, weight in weights.items()}

@@ -15,7 +15,7 @@ from pipeline.artifact import Artifact, Phase
 from pipeline.errors import StageError
 from pipeline.stage import Context, Result, Task
 from stages.training.options import SizeOptions
-from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions
+from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions, notes_of
 
 PAIRS_FILE = "pairs.parquet"
 
@@ -39,12 +39,14 @@ class PairedSwarm(ProxyTraining[PairedSwarmConfig]):
         c, (tokens,), (swarm,) = self.config, inputs["tokens"], inputs["runs"]
         if not phases:
             files = {"rows": tuple(swarm.file_paths(RUNS_FILE))}
-            return [Task("choose", "choose", (tokens.digest, swarm.digest), files)]
+            base = swarm.summary["parameters"]["trunk"]
+            return [Task("choose", "choose", (tokens.digest, swarm.digest), files, {"base": base})]
         if phases[-1].name == "choose":
             return self.stacks("train", tokens, phases[-1].parts[0].summary["runs"], c.size, c.steps)
         if phases[-1].name == "train":
             content = tuple(phase.digest for phase in phases)
-            return [Task("table", "table", content, {"rows": phases[-1].paths(RUNS_FILE)}, is_kept=True)]
+            files = {"rows": phases[-1].paths(RUNS_FILE)}
+            return [Task("table", "table", content, files, {"notes": notes_of(phases)}, is_kept=True)]
         return []
 
     def work(self, task: Task, out: Path, context: Context) -> Result:
@@ -52,6 +54,7 @@ class PairedSwarm(ProxyTraining[PairedSwarmConfig]):
             return self.train(task, out, context)
         rows = [row for path in task.files["rows"] for row in pq.read_table(path).to_pylist()]
         if task.phase == "choose":
+            self._check_sizes(task.arguments["base"])
             return Result({"runs": self._chosen(rows)})
         pq.write_table(pa.Table.from_pylist(rows), out / PAIRS_FILE, compression="zstd")
         return Result(
@@ -62,8 +65,20 @@ class PairedSwarm(ProxyTraining[PairedSwarmConfig]):
                 "steps": self.config.steps,
                 "tokens_per_proxy": max(row["tokens"] for row in rows),
                 "parameters": {name: rows[0][f"{name}_parameters"] for name in ("trunk", "embedding", "head")},
+                "notes": task.arguments["notes"],
             }
         )
+
+    def _check_sizes(self, base: int) -> None:
+        """Slopes need base (the swarm's trunk parameters) < second size <= target: known before training."""
+        from mixes.transfer import Sizes
+        from proxy_models.model import parameter_counts, sized
+
+        second = parameter_counts(sized(self.config.size, 1)).trunk
+        try:
+            Sizes(base, second, self.config.target.parameters or second)
+        except ValueError as error:
+            raise StageError(f"the two sizes of proxies cannot be compared: {error}") from error
 
     def _chosen(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Runs of the swarm, one of each mixture, as far apart as they come: the same mixtures with the same seeds."""

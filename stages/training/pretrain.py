@@ -122,7 +122,9 @@ class Pretrain(Global[PretrainConfig]):
 
 
 def _weights(mix: MixFile) -> dict[str, float]:
-    return {name: metric.weight for name, metric in mix.evidence.metrics.items()}
+    """Of held-out text, which is all that pretraining measures; equal where only answers count in the mix."""
+    held_out = {name: metric.weight for name, metric in mix.evidence.metrics.items() if name.startswith("bpb.")}
+    return held_out if any(held_out.values()) else dict.fromkeys(held_out, 1 / len(held_out))
 
 
 def _stretched(progress: Callable[[int, int], None], i: int, of: int) -> Callable[[int, int], None]:

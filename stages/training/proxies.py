@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import Artifact, Phase
 from pipeline.errors import StageError
 from pipeline.stage import Context, Result, Shuffle, Task
 from stages.training.options import LimitOptions, ProxyOptions
@@ -104,14 +104,33 @@ class ProxyTraining(Shuffle[C]):
                 for name, path in sorted(c.answer_sets.items())
             ]
             runs = [Run(**{**run, "mixture": _shares(np.array(run["mixture"]) * growth)}) for run in planned]
-            rows = train_swarm(tokens, swarm, runs, context.answers / "proxies", context.progress, sets)
+            notes = [
+                *cut.notes,
+                *(_cut_prompts(answers.name, answers.shortened) for answers in sets if answers.shortened),
+            ]
+            rows = train_swarm(tokens, swarm, runs, context.answers / "proxies", context.progress, sets, notes.append)
         except (ShardError, MixtureError, AnswerSetError, CheckpointError, ValueError) as error:
             raise StageError(f"the proxies cannot be trained: {error}") from error
         for row in rows:
             drawn = np.array([row[f"mixture.{source}"] for source in tokens.sources]) / growth
             row.update(zip([f"mixture.{source}" for source in tokens.sources], _shares(drawn), strict=True))
         pq.write_table(pa.Table.from_pylist(rows), out / RUNS_FILE, compression="zstd")
-        return Result({"runs": len(rows), "diverged": sum(bool(r["diverged"]) for r in rows), "notes": list(cut.notes)})
+        return Result(
+            {
+                "runs": len(rows),
+                "diverged": sum(bool(r["diverged"]) for r in rows),
+                "notes": [f"proxies of size {size}: {note}" for note in notes],
+            }
+        )
+
+
+def notes_of(phases: Sequence[Phase]) -> list[str]:
+    """What the tasks of these phases tell of the proxies that they have trained, each thing once."""
+    return sorted({note for phase in phases for part in phase.parts for note in part.summary.get("notes", ())})
+
+
+def _cut_prompts(answers: str, shortened: int) -> str:
+    return f"answer set {answers}: {shortened} prompts are longer than the context, and lost their beginning"
 
 
 def _shares(amounts: npt.NDArray[np.float64]) -> tuple[float, ...]:

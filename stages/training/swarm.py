@@ -17,7 +17,7 @@ from pipeline.artifact import Artifact, Phase
 from pipeline.errors import StageError
 from pipeline.stage import Context, Result, Task
 from stages.training.options import LimitOptions, ObjectiveOptions, SizeOptions, metric_weights
-from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions
+from stages.training.proxies import RUNS_FILE, ProxyTraining, ProxyTrainingOptions, notes_of
 from stages.training.sources import train_tokens
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
         files = {"rows": tuple(path for phase in phases for path in phase.paths(RUNS_FILE))}
         rounds = [phase.parts[0].summary["told"] for phase in phases if phase.name.startswith("design")]
         if kind == "design":
-            return [Task("table", "table", content, files, {"unique": unique, "rounds": rounds}, is_kept=True)]
+            told = {"unique": unique, "rounds": rounds, "notes": notes_of(phases)}
+            return [Task("table", "table", content, files, told, is_kept=True)]
         was_calm = bool(rounds and rounds[-1] and rounds[-1]["is_calm"])
         arguments = {"unique": unique, "round_": int(number), "was_calm": was_calm}
         return [Task(f"design {int(number) + 1}", "design", content, files, arguments)]
@@ -85,8 +86,7 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
     ) -> Result:
         """The runs to train next, none if it is over; and what to tell of the round that has ended."""
         from mixes.design import first_runs, next_runs, stop_reason
-        from mixes.limits import InfeasibleLimitsError
-        from mixes.regression import BadRunsError, fit
+        from mixes.regression import fit
 
         if len(unique) < 2:
             raise StageError(f"a mixture needs at least two sources; the tokens have only {', '.join(unique)}")
@@ -101,15 +101,18 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
                 design = first_runs(natural, first, seed, limits, natural_repeats=REPEATS)
                 return Result({"runs": _planned(design, round_, 0, seed), "told": None})
             runs = runs_of(rows, list(unique), list(weights_by_metric))
+            if len(rows) > 2 * len(runs.ids):
+                raise StageError(f"{len(rows) - len(runs.ids)} of {len(rows)} proxies diverged: lower learning_rate")
             weights = used_weights(runs, np.array(list(weights_by_metric.values())))
             fitted = fit(runs.mixtures, runs.values, list(runs.metrics), seed)
-            stop = stop_reason(fitted, weights, limits, most, was_calm=was_calm)
+            diverged = len(rows) - len(runs.ids)  # they count among the runs allowed
+            stop = stop_reason(fitted, weights, limits, most - diverged, was_calm=was_calm)
             told = _told(rows, runs, weights, round_, stop, seed)
-            if stop.is_over or len(rows) >= most:
+            if stop.is_over:
                 return Result({"runs": [], "told": told})
             design = next_runs(fitted, weights, limits, natural, seed + round_, min(c.round_runs, most - len(rows)))
             return Result({"runs": _planned(design, round_, len(rows), seed), "told": told})
-        except (BadRunsError, InfeasibleLimitsError) as error:
+        except ValueError as error:
             raise StageError(f"no mixtures can be chosen for the proxies: {error}") from error
 
     def _table(self, rows: list[dict[str, Any]], task: Task, out: Path) -> Result:
@@ -125,6 +128,7 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
                 "tokens_per_proxy": max(row["tokens"] for row in rows),
                 "parameters": {name: rows[0][f"{name}_parameters"] for name in ("trunk", "embedding", "head")},
                 "method": rows[0]["method"],
+                "notes": task.arguments["notes"],
             }
         )
 
@@ -211,7 +215,6 @@ def _told(
     return {
         "round": round_ - 1,
         "runs": len(rows),
-        "best": float((runs.values @ weights).min()),
         "regret": stop.regret,
         "noise": stop.noise,
         "is_calm": stop.is_calm,

@@ -371,3 +371,98 @@ def test_public_runs_are_predicted_from_their_tables(shared_data, tmp_path):
     for column in (1, 2):
         ranks = [np.argsort(np.argsort([float(row[column]) for row in table])) for table in (rows, measured)]
         assert np.corrcoef(*ranks)[0, 1] > 0.95
+
+
+def test_a_run_that_is_logged_twice_counts_once(fit, tmp_path):
+    table = larger_table(tmp_path / "larger.csv", np.array([0.9, 0.5, 0.7]), runs=8)
+    log_larger(fit, table, tmp_path / "ONE", base_parameters=1_000_000, target_parameters=64_000_000)
+    with pytest.raises(USER_ERRORS, match="knows all of its runs already"):
+        log_larger(tmp_path / "ONE", table, tmp_path / "TWO")
+    header, *rows = read_csv(table)
+    later = [[row[0], 32_000_000, *row[2:]] for row in rows]
+    write_csv(table, header, [*rows, *later, *later[:2]])
+    text = log_larger(tmp_path / "ONE", table, tmp_path / "TWO")
+    assert "10 runs are known already" in text
+    assert [a.pairs for a in StoredFit.load(tmp_path / "TWO").transfer.agreements] == [8, 8]
+
+
+def test_the_verdict_is_of_the_largest_size_in_whatever_order_runs_are_logged(fit, tmp_path):
+    header, *rows = read_csv(larger_table(tmp_path / "small.csv", np.array([0.9, 0.5, 0.7])))
+    write_csv(tmp_path / "large.csv", header, [[row[0], 64_000_000, *row[2:]] for row in rows])
+    log_larger(fit, tmp_path / "large.csv", tmp_path / "1", base_parameters=1_000_000, target_parameters=64_000_000)
+    assert "as at 64M trunk" in log_larger(tmp_path / "1", tmp_path / "small.csv", tmp_path / "2")
+
+
+def test_an_output_that_would_replace_an_input_or_has_no_place_is_refused_first(folder, fit, tmp_path):
+    table, _ = other_table(tmp_path)
+    before = table.read_bytes(), fit.read_bytes()
+    for refused, message in [
+        (lambda: predict_table(fit, table, "index", table), "is read by this command"),
+        (lambda: solve_weights(fit, out=fit), "is read by this command"),
+        (lambda: predict_table(fit, table, "index", tmp_path / "none" / "out.csv"), "there is no folder"),
+        (lambda: change_sources(fit, folder / "limits.yaml", tmp_path), "is a folder"),
+        (lambda: fit_tables(mixtures=folder / "ratios.csv", metrics=table, out=table), "is read by this command"),
+    ]:
+        with pytest.raises(USER_ERRORS, match=message):
+            refused()
+    assert (table.read_bytes(), fit.read_bytes()) == before
+
+
+def test_a_removed_source_is_in_no_answer(folder, tmp_path):
+    (tmp_path / "changes.yaml").write_text("removed: [code]")
+    change_sources(folder / "UNLIMITED", tmp_path / "changes.yaml", tmp_path / "NOW")
+    assert ratios_in(solve_weights(tmp_path / "NOW"))["code"] == 0
+    with pytest.raises(USER_ERRORS, match=r"sources\.code: was removed"):
+        solve_weights(tmp_path / "NOW", limits=folder / "limits.yaml")
+
+
+def test_changed_sources_keep_the_fingerprints_of_the_others(folder, tmp_path):
+    (tmp_path / "changes.yaml").write_text("split: {web: {news: 3, forums: 1}}")
+    limits = yaml.safe_load(yaml.safe_dump(LIMITS))
+    del limits["sources"]["web"], limits["sources"]["dialogue"]["fingerprint"]
+    limits["sources"] |= {"news": {"tokens": "4M"}, "forums": {"tokens": "1.5M"}}
+    (tmp_path / "limits.yaml").write_text(yaml.safe_dump(limits))
+    change_sources(folder / "FIT", tmp_path / "changes.yaml", tmp_path / "NOW", tmp_path / "limits.yaml")
+    target = StoredFit.load(tmp_path / "NOW").target
+    assert target.sources["dialogue"].fingerprint == "sha256:d"
+    assert "give --limits" in change_sources(folder / "FIT", tmp_path / "changes.yaml", tmp_path / "NOW")
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"a": {"members": ["web"]}, "b": {"members": ["web", "code"]}}, r"limits\.yaml: .*web may be a member once"),
+        (
+            {"a": {"members": ["web"], "lowest": 0.5, "highest": 0.1}},
+            r"limits\.yaml: groups\.a: .*lowest 0\.5 is above",
+        ),
+    ],
+)
+def test_groups_that_contradict_each_other_are_refused_with_the_file(fit, tmp_path, groups, message):
+    (tmp_path / "limits.yaml").write_text(yaml.safe_dump({**LIMITS, "groups": groups}))
+    with pytest.raises(USER_ERRORS, match=message):
+        solve_weights(fit, limits=tmp_path / "limits.yaml")
+
+
+def test_numbers_and_names_of_yaml_are_what_they_look_like(fit, tmp_path):
+    one = solve_weights(fit, weights_file(tmp_path, "prose: 0.001\ncode: 0.002"))
+    assert solve_weights(fit, weights_file(tmp_path, "prose: 1e-3\ncode: 2e-3")) == one
+    with pytest.raises(USER_ERRORS, match=r"weights\.yaml: no: unknown"):
+        solve_weights(fit, weights_file(tmp_path, "no: 1"))
+
+
+@pytest.mark.parametrize("name", ["", "__index_level_0__"])
+def test_row_numbers_of_pandas_are_no_metric(folder, tmp_path, name):
+    header, *rows = read_csv(folder / "losses.csv")
+    write_csv(tmp_path / "losses.csv", [name, *header], [[i, *row] for i, row in enumerate(rows)])
+    with pytest.raises(USER_ERRORS, match="of row numbers: take it out"):
+        fit_tables(mixtures=folder / "ratios.csv", metrics=tmp_path / "losses.csv", out=tmp_path / "FIT")
+
+
+def test_a_table_of_ids_alone_and_an_empty_id_are_refused(folder, tmp_path):
+    header, *rows = read_csv(folder / "losses.csv")
+    write_csv(tmp_path / "ids.csv", ["index"], [row[:1] for row in rows])
+    write_csv(tmp_path / "gap.csv", header, [["", *rows[0][1:]], *rows[1:]])
+    for table, message in (("ids.csv", "no column of a metric"), ("gap.csv", "row 1: has no id")):
+        with pytest.raises(USER_ERRORS, match=message):
+            fit_tables(mixtures=folder / "ratios.csv", metrics=tmp_path / table, out=tmp_path / "FIT")

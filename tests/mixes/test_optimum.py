@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from mixes.design import first_runs
+from mixes.design import first_runs, stop_reason
 from mixes.limits import Group, GroupBound, Limits
 from mixes.objective import Objective, linear_constraints
 from mixes.optimum import response_curves, solve, weight_path
@@ -271,3 +271,13 @@ def test_the_others_keep_their_proportions_along_a_response_curve(fitted):
     curve = response_curves(fitted, WEIGHTS, ANY, mixture, points=3)[1]
     mean, _ = fitted.predict(np.array([[4 / 7, 0.0, 2 / 7, 1 / 7], [2 / 7, 0.5, 1 / 7, 0.5 / 7], [0.0, 1.0, 0.0, 0.0]]))
     assert np.allclose(curve.objective, mean @ WEIGHTS / WEIGHTS.sum())
+
+
+def test_the_level_of_the_losses_moves_no_optimum():
+    mixtures = first_runs(NATURAL, 24, 0, LIMITS).mixtures
+    losses, weights = measured_losses(mixtures, 0), np.array([1.0, 2.0, 1.0])
+    here, there = (fit(mixtures, losses + level, METRICS, seed=0) for level in (0.0, 1e6))
+    near, far = (solve(fitted, weights, ANY, NATURAL, seed=0).best.ratios for fitted in (here, there))
+    assert np.abs(near - far).max() < 0.02
+    left, right = (stop_reason(fitted, weights, ANY, 100).regret for fitted in (here, there))
+    assert right == pytest.approx(left, rel=0.1)

@@ -23,7 +23,7 @@ from mixes.regression import (
     rank_correlation,
 )
 from mixes.stack import LEAST, shares
-from tests.mixes.worlds import METRICS, NATURAL, NOISE, measured_losses, true_losses
+from tests.mixes.worlds import METRICS, NATURAL, NOISE, World, measured_losses, true_losses
 
 
 @pytest.fixture(scope="module")
@@ -365,3 +365,22 @@ def test_importing_the_room_loads_neither_scipy_nor_torch():
         "print(sorted({'scipy', 'sklearn', 'torch', 'ray'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+# fits that know their bounds
+
+
+@pytest.mark.parametrize("sources", [4, 8])
+def test_no_law_predicts_losses_far_beyond_any_that_was_seen(sources):
+    """Without the pull at the corners: 1e19 standard deviations in one of these worlds; with it 54."""
+    for seed in range(100, 105):
+        world = World.drawn(sources, seed, metrics=3)
+        mixtures = first_runs(world.natural, 24, seed, world.limits).mixtures
+        for column in world.measured(mixtures, seed).T:
+            corners = fit_power_law(mixtures, column).predict(np.eye(sources))
+            assert np.abs(corners - column.mean()).max() < 100 * column.std()
+
+
+def test_runs_of_one_mixture_alone_are_refused():
+    with pytest.raises(BadRunsError, match="one mixture"):
+        fit(np.repeat(NATURAL[None, :], 8, axis=0), np.random.default_rng(0).normal(size=(8, 1)), ["m"], seed=0)

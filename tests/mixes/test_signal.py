@@ -107,3 +107,12 @@ def test_without_repeats_the_signal_is_unknown():
 
 def test_signal_survives_json(signal):
     assert Signal.from_plain(signal.to_plain()).to_plain() == signal.to_plain()
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 4, 5, 6])
+def test_a_metric_that_never_varies_has_no_weight_whatever_its_mean_rounds_to(repeats):
+    runs = np.random.default_rng(0).dirichlet(np.ones(4), 12)
+    mixtures = np.concatenate([runs, np.repeat(runs[:1], repeats - 1, axis=0), np.repeat(runs[1:2], 2, axis=0)])
+    found = signal_to_noise(np.full((len(mixtures), 1), 0.1), mixtures, ["m"])
+    assert (found.factor[0], found.noise[0]) == (0.0, 0.0)
+    assert "agree exactly" in found.notes[0]

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -386,3 +387,15 @@ def test_a_captured_step_on_a_gpu_gives_the_losses_of_the_cpu(
     settings: dict[str, Any] = {"device": "cuda", "method": method, "is_compiled": is_compiled}
     on_gpu = train_swarm(tokens, dataclasses.replace(FLOAT32, **settings), RUNS, tmp_path / "gpu", silent)
     assert np.abs(measured(on_cpu) - measured(on_gpu)).max() <= 1e-3
+
+
+@pytest.mark.parametrize("method", ["stacked", "separate"])
+def test_processes_that_train_the_same_runs_at_once_do_not_disturb_each_other(
+    token_folder: Path, tmp_path: Path, method: str
+) -> None:
+    """As when a machine that was given up for lost goes on beside the one that trains in its place."""
+    config = dataclasses.replace(FLOAT32, steps=40, method=method, checkpoint_every_s=1e-9)
+    expected = train_group(token_folder, config, RUNS, tmp_path / "alone")
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as processes:
+        attempts = [processes.submit(train_group, token_folder, config, RUNS, tmp_path / "shared") for _ in range(3)]
+        assert [attempt.result(timeout=120) for attempt in attempts] == [expected] * 3

@@ -51,7 +51,7 @@ def _curve(mix: Mix, j: int) -> Markup:
             Mark("natural", "natural-mark", mix.optimum["natural"]["ratios"][j]),
         ],
         (min(ends), max(ends)),
-        (f"ratio of {source}", "objective"),
+        ("its ratio", "objective"),
     )
     return figure(chart, element("strong", source))
 
@@ -129,5 +129,5 @@ def _path(mix: Mix, path: Any, shown: Mapping[int, str]) -> Markup:
         rest = [(point["share"], max(0.0, 1 - sum(point["ratios"][j] for j in shown))) for point in points]
         layers.append(Series("all others", "quiet", rest))
     now = mix.summary["weights"][mix.summary["metrics"].index(path["metric"])]
-    chart = areas(f"{metric}: the best mix by its weight", layers, f"weight of {metric}", "share of the tokens", now)
+    chart = areas(f"{metric}: the best mix by its weight", layers, "its weight", "share of the tokens", now)
     return figure(chart, [element("strong", metric), f": weight now {now:.2f}"])

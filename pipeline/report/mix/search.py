@@ -82,8 +82,8 @@ def _rounds(mix: Mix) -> Markup | None:
     series += [Series("noise of a proxy", "natural", noise)] if noise else []
     chart = lines("Expected regret by number of proxies", series, "proxies", "objective", [0.0])
     caption = (
-        "Regret: how much better than the mix recommended at that time another one may be. Once it is below the noise "
-        "of a proxy, more proxies can hardly improve the mix."
+        "Regret: how much better than the mix recommended at that time another one may be, by the weights of that "
+        "time and at the proxies' size. The search ends once it is below the noise of a proxy in two rounds in a row."
     )
     return figure(chart, caption, [("optimal", "expected regret"), ("natural", "noise of a proxy")])
 
@@ -98,7 +98,7 @@ def _learning(mix: Mix) -> Markup | None:
     ]
     chart = lines("Rank correlation by number of proxies", series, "proxies in the fit", "rank correlation")
     caption = (
-        "How well fits to fewer proxies rank the mixtures left out, mean over the metrics. A curve that still rises at "
+        "How well fits to fewer proxies rank mixtures left out by their objective. A curve that still rises at "
         "its end promises something from more proxies."
     )
     return figure(chart, caption, [("optimal", "regression"), ("linear", "straight line")])
@@ -112,11 +112,15 @@ def _rounds_table(mix: Mix) -> Markup | None:
     def shown(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 
+    def best(last: int) -> float:
+        """By the objective of the optimum, whose weights no round knew yet: so rounds can be compared."""
+        return min(y for y, run in zip(mix.objectives, mix.runs, strict=True) if run["round"] <= last)
+
     rows = [
         (
             str(one["round"]),
             number(one["runs"]),
-            f"{one['best']:.3f}",
+            f"{best(one['round']):.3f}",
             shown(one["regret"], ".2g"),
             shown(one["noise"], ".2g"),
             shown(one["fresh_spearman"], ".2f"),

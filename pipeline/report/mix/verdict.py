@@ -48,7 +48,8 @@ def _measured(check: Any) -> str:
     gain, low, high = gains(check["gain"], *check["gain_interval"])
     better = "better" if check["gain"] > 0 else "worse"
     seeds = plural(check["seeds"], "seed")
-    return f"size {check['size']}: {gain.lstrip('+−')} {better}, interval {low} to {high}, {seeds}"
+    lost = "".join(f", {n} on the {name} mix diverged" for name, n in check["diverged"].items() if n)
+    return f"size {check['size']}: {gain.lstrip('+−')} {better}, interval {low} to {high}, {seeds}{lost}"
 
 
 def _headlines(mix: Mix) -> list[tuple[str, Node]]:
@@ -57,7 +58,7 @@ def _headlines(mix: Mix) -> list[tuple[str, Node]]:
     if checks:
         last = checks[-1]
         shown.append((f"measured gain, proxies of size {last['size']}", _gain(last)))
-    at_target = "" if transfer is None else " at the target's size"
+    at_target = "" if transfer is None else f" at {rounded(transfer['target_parameters'])} parameters"
     shown += [
         (f"predicted gain{at_target}", _gain(optimum)),
         ("distance to the nearest proxy", f"{optimum['nearest_run_l1']:.2f}"),
@@ -88,14 +89,21 @@ def _objective_in_words(mix: Mix) -> str:
     )
     return (
         "Gains are in bits per byte, the metrics' mean by weight: above zero is better than the natural mix, in which "
-        f"each source has its share of all tokens. {sized}Intervals hold in 80 % of cases. Distance: the sum of the "
-        "absolute differences of the ratios, at most 2."
+        f"each source has its share of all tokens as far as your limits allow. {sized}Intervals hold in 80 % of cases. "
+        "Distance: the sum of the absolute differences of the ratios, at most 2."
     )
 
 
 def doubts(mix: Mix) -> list[str]:
     """In plain words, why this mix may not be better than the natural one, or not by as much."""
-    found = [*_of_gain(mix), *_of_metrics(mix), *_of_fit(mix), *_of_search(mix), *_of_transfer(mix)]
+    found = [
+        *_of_gain(mix),
+        *_of_metrics(mix),
+        *_of_fit(mix),
+        *_of_search(mix),
+        *_of_transfer(mix),
+        *mix.summary["notes"],
+    ]
     return [f"{text[0].upper()}{text[1:].removesuffix('.')}." for text in found]
 
 

@@ -69,6 +69,7 @@ def mix_summary(sources: int = 4, metrics: int = 5, runs: int = 32, seed: int = 
             "gain": plain_gain,
             "gain_interval": [plain_gain - 0.004, plain_gain + 0.004],
             "beats_natural": True,
+            "diverged": {"best": 0, "natural": 0},
             "verdict": "the mix beats the natural mix with each of 3 seeds",
         }
         for size in ("S", "M")
@@ -120,11 +121,11 @@ def mix_summary(sources: int = 4, metrics: int = 5, runs: int = 32, seed: int = 
         "learning_curve": [
             {"runs": n, "stack": 1 - 1.2 / n, "linear": 0.9 - 2 / n} for n in range(8, runs + 1, max(4, runs // 8))
         ],
+        "notes": [],
         "rounds": [
             {
                 "round": r,
                 "runs": int((rounds <= r).sum()),
-                "best": float((measured @ objective)[rounds <= r].min()),
                 "regret": 0.012 / (r + 1) ** 2,
                 "noise": 0.002,
                 "fresh_spearman": 0.9 if r else None,
