@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stages.rephrase.answers import ParsedAnswer
+from stages.rephrase.gates.changed_numbers import changed_numbers
 from stages.rephrase.gates.contacts import new_contacts
 from stages.rephrase.gates.context import GateContext
 from stages.rephrase.gates.copying import copied
@@ -15,11 +16,11 @@ from stages.rephrase.gates.injection import injection
 from stages.rephrase.gates.language import language_kept
 from stages.rephrase.gates.leaks import meta_talk, prompt_leak
 from stages.rephrase.gates.length import ends_well, length_ratio
-from stages.rephrase.gates.numbers import changed_numbers, number_precision, unsupported_numbers
 from stages.rephrase.gates.questions import duplicate_questions, question_support, questions_kept, sound_pairs
 from stages.rephrase.gates.refusal import refusal
 from stages.rephrase.gates.repetition import repetition
 from stages.rephrase.gates.support import support, worst_support
+from stages.rephrase.gates.unsupported_numbers import number_precision, unsupported_numbers
 
 __all__ = ["GATES", "GateContext", "failure", "scores", "scores_of_sound_pairs"]
 

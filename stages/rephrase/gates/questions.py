@@ -11,8 +11,8 @@ import regex
 from stages.rephrase.answers import ParsedAnswer, QuestionAnswer
 from stages.rephrase.gates.context import GateContext
 from stages.rephrase.gates.leaks import meta_talk
-from stages.rephrase.gates.numbers import unsupported_numbers
 from stages.rephrase.gates.phrases import pattern
+from stages.rephrase.gates.unsupported_numbers import unsupported_numbers
 from stages.rephrase.gates.words import UNSPACED, all_stems, content_stems, folded, words
 
 MIN_QUESTION_SUPPORT = 0.5
