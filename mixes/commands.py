@@ -396,7 +396,8 @@ def _answer(stored: StoredFit, optimum: Optimum, given: Floats, used: Floats) ->
     if stored.signal is not None:
         lines += [f"note: {note}" for note in stored.signal.notes_on(given)]
 
-    header: tuple[str, ...] = ("source", "ratio", "80 % for the optimum", "natural" if target is not None else "mean of runs")
+    compared = "mean of runs" if target is None else "natural"
+    header: tuple[str, ...] = ("source", "ratio", "80 % for the optimum", compared)
     rows: list[tuple[str, ...]] = [
         (name, f"{optimum.best.ratios[j]:.1%}", f"{optimum.intervals[0][j]:.1%} to {optimum.intervals[1][j]:.1%}",
          f"{stored.natural[j]:.1%}")
