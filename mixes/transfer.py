@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mixes.runs import Runs
+    pass
 
 Floats = NDArray[np.float64]
 
@@ -233,33 +233,6 @@ def _judged(
     weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
     agreements = tuple(_agreement(runs, weights, rng) for runs in by_size)
     return agreements, *_verdict(agreements, sizes)
-
-
-def paired(base: Runs, second: Runs) -> tuple[Floats, Floats, Floats]:
-    """Mixtures [P, S] that were run at both sizes, and their metrics [P, M] at each, repeats of a mixture averaged.
-
-    Joined on the mixtures, as ids of runs differ between sizes. Raises ValueError for other sources or metrics.
-    """
-    if base.sources != second.sources or base.metrics != second.metrics:
-        raise ValueError(
-            f"runs of two sizes must have the same sources and metrics, got {base.sources} and {second.sources}, "
-            f"{base.metrics} and {second.metrics}"
-        )
-    at_base, at_second = _by_mixture(base), _by_mixture(second)
-    both = [mixture for mixture in at_second if mixture in at_base]
-    shape = (len(both), len(base.metrics))
-    return (
-        np.array(both, dtype=np.float64).reshape(len(both), len(base.sources)),
-        np.array([at_base[mixture] for mixture in both]).reshape(shape),
-        np.array([at_second[mixture] for mixture in both]).reshape(shape),
-    )
-
-
-def _by_mixture(runs: Runs) -> dict[tuple[float, ...], Floats]:
-    rows: dict[tuple[float, ...], list[Floats]] = {}
-    for mixture, values in zip(runs.mixtures.round(6).tolist(), runs.values, strict=True):
-        rows.setdefault(tuple(mixture), []).append(values)
-    return {mixture: np.mean(values, axis=0) for mixture, values in rows.items()}
 
 
 def _check(runs: LoggedRuns, sizes: Sizes, metrics: int) -> None:

@@ -45,6 +45,8 @@ Floats = npt.NDArray[np.float64]
 class OptimizeMixConfig(ObjectiveOptions, ProxyTrainingOptions):
     """What the mixture shall be good at, within which limits, and how it is tried."""
 
+    pessimism: float = Field(1.0, ge=0, le=100)
+    """Standard deviations added to a prediction before it is minimised, against optima that are only guessed."""
     confirm: int = Field(3, ge=0)
     """Seeds under which the best and the natural mixture are trained against each other, at every size of proxies: 2 or
     more, or 0 for none."""

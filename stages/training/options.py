@@ -97,8 +97,6 @@ class ObjectiveOptions(StageConfig):
     evaluate: dict[str, float] = Field(default_factory=dict)
     """Weight of each source's held-out documents, of each answer set by its name, and of `held_out`, the held-out
     documents of all sources in equal shares (which is all that counts if this is empty)."""
-    pessimism: float = Field(1.0, ge=0)
-    """Standard deviations added to a prediction before it is minimised, against optima that are only guessed."""
 
 
 class SizeOptions(StageConfig):

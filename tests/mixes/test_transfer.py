@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from mixes.runs import Runs
 from mixes.transfer import (
     CONFIRMED_AGREEMENT,
     FEWEST_PAIRS_FOR_VERDICT,
@@ -18,7 +17,6 @@ from mixes.transfer import (
     Sizes,
     Transfer,
     fit_transfer,
-    paired,
 )
 
 SIZES = Sizes(1_000_000, 60_000_000, 1_000_000_000)
@@ -243,23 +241,6 @@ def test_runs_without_slopes_are_refused(change, message):
     base, second = change(rng.normal(size=(10, 3)), rng.normal(size=(10, 3)))
     with pytest.raises(ValueError, match=message):
         fit_transfer(base, second, SIZES, np.ones(3), 0)
-
-
-def test_pairs_are_joined_on_their_mixtures_and_repeats_are_averaged():
-    sources, metrics = ("a", "b"), ("loss",)
-    half, most = [0.5, 0.5], [0.9, 0.1]
-    base = Runs(sources, metrics, ("1", "2", "3"), np.array([half, most, half]), np.array([[1.0], [5.0], [3.0]]))
-    second = Runs(sources, metrics, ("9", "1"), np.array([[0.2, 0.8], half]), np.array([[7.0], [1.5]]))
-    mixtures, at_base, at_second = paired(base, second)
-    assert mixtures.tolist() == [half]
-    assert at_base.tolist() == [[2.0]]
-    assert at_second.tolist() == [[1.5]]
-
-
-def test_pairs_of_other_metrics_are_refused():
-    one = Runs(("a", "b"), ("loss",), ("1",), np.array([[0.5, 0.5]]), np.array([[1.0]]))
-    with pytest.raises(ValueError, match="same sources and metrics"):
-        paired(one, replace(one, metrics=("other",)))
 
 
 def test_the_verdict_is_that_of_the_weights_asked_for_and_the_slopes_stay():
