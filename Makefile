@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/sluice demo
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=20
 
 test-all: .venv/installed lint
 	$(BIN)/python -m pytest -m ""
