@@ -113,6 +113,33 @@ def rethreshold(
     console.print(message, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def export(
+    tokens: Annotated[Path, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a finished token folder.")],
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The new folder.")],
+    split: Annotated[str, typer.Option("--split", help="train or held_out.")] = "train",
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Only this source; may be given several times.")
+    ] = None,
+    artifact: Annotated[str | None, typer.Option("--artifact", help="Which tokens, if a run has several.")] = None,
+) -> None:
+    """Write token shards in the format of another trainer."""
+    from pipeline import commands
+    from stages.tokenize.exports import export as export_tokens
+
+    done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source)
+    print(
+        f"{done.folder}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
+        f"{done.size_bytes:,} bytes, of which {done.linked_bytes:,} are links"
+    )
+    for note in done.notes:
+        print(note)
+
+
 @app.command(name="try")
 def try_(
     stage: Annotated[str, typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.")],

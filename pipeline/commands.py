@@ -25,7 +25,7 @@ from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class, whole_of
 from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, rethreshold
-from pipeline.run import InputDigests, Run
+from pipeline.run import RUN_FILE, InputDigests, Run
 from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sealed_artifacts, stage_progress
 from pipeline.stage import Composite, Map, Source, is_measured
 
@@ -370,3 +370,21 @@ def _line(
     }
     key = [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", document)]
     return key, json.dumps(values, ensure_ascii=False, default=str)
+
+
+def tokens_folder(folder: Path, artifact: str | None) -> Path:
+    """The folder of a run's tokens; any other folder stands for itself.
+
+    Raises:
+        RecipeError: the run has no finished tokens of this name, or several and none is named.
+    """
+    if not (folder / RUN_FILE).exists():
+        return folder
+    found = {name: a for name, a in Run.open(folder).artifacts().items() if a.kind == "tokens"}
+    if artifact is None and len(found) == 1:
+        return next(iter(found.values())).files_folder
+    if artifact not in found:
+        raise RecipeError(
+            f"{folder}: name one of its finished token artifacts by --artifact; there are {', '.join(found) or 'none'}"
+        )
+    return found[artifact].files_folder
