@@ -8,9 +8,10 @@ import io
 import json
 import os
 import socket
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -26,14 +27,16 @@ def fingerprint_of(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest `keep` checkpoints in `folder`, all of the run that `fingerprint` names."""
+    """The newest `keep` checkpoints in `folder`, all of the run that `fingerprint` names, and those of every
+    keep_each-th step for good (0: of none)."""
 
     folder: Path
     fingerprint: str
     keep: int = 2
+    keep_each: int = 0
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the checkpoint of a step, then delete all but the newest `keep`."""
+        """Write the checkpoint of a step, then delete those that need not be kept."""
         self.folder.mkdir(parents=True, exist_ok=True)
         payload = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "step": step, "state": state}, payload)
@@ -48,7 +51,8 @@ class Checkpoints:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         for old in self._paths()[: -self.keep]:
-            old.unlink(missing_ok=True)
+            if not (self.keep_each and _step_of(old) % self.keep_each == 0):
+                old.unlink(missing_ok=True)
         return path
 
     def latest(self) -> tuple[int, dict[str, Any] | None, list[str]]:
@@ -78,3 +82,44 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.checkpoint"))
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+class BackgroundSaves:
+    """Saves in a thread while training goes on, one at a time.
+
+    Leaving the context waits for the save under way. What went wrong in one is raised by the next call, or on leaving.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self.under_way: Future[Path] | None = None
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Begin a save, after the one before. The state must not change any more: give a copy."""
+        self.wait()
+        self.under_way = self.thread.submit(self.checkpoints.save, step, state)
+
+    def raise_errors(self) -> None:
+        """Of a save that has come to its end."""
+        if self.under_way is not None and self.under_way.done():
+            self.wait()
+
+    def wait(self) -> None:
+        if self.under_way is not None:
+            done, self.under_way = self.under_way, None
+            done.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                self.wait()  # else the run's own error is the one to be seen
+        finally:
+            self.thread.shutdown(wait=True)

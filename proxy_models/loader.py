@@ -10,7 +10,7 @@ A run of N slots draws sequences from S sources. Slot -> (source, draw, epoch, s
 
 Any block of slots is computed without the slots before it: resume is one integer, and any number of readers
 can share a run. A source's text is one concatenation cut every `context` tokens; see
-TokenBody.sequence_count.
+TokenBody.sequence_count. Runs of several phases, ranks and other ways to pack are in phases.py and batches.py.
 """
 
 import math
@@ -23,9 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from proxy_models.shards import TokenBody
-
-Integers = NDArray[np.int64]
+from proxy_models.shards import Integers, TokenBody, TokenReader
 
 # 4 rounds make a pseudorandom permutation of a large range (Luby and Rackoff 1988); a small range needs more.
 FEISTEL_ROUNDS = 8
@@ -59,6 +57,12 @@ def draw_totals(ratios: Sequence[float], slots: int) -> Integers:
     neediest = np.argsort(totals - shares, kind="stable")
     totals[neediest[: slots - totals.sum()]] += 1
     return totals
+
+
+def unit_limits(sequences: Integers, max_epochs: float | None) -> NDArray[np.float64]:
+    """How many sequences of each source may be read: [S], infinite for no limit, 0 of a source that has none."""
+    epochs = np.inf if max_epochs is None else max_epochs
+    return np.where(sequences > 0, np.floor(epochs * np.maximum(sequences, 1)), 0)
 
 
 class MatchedCut(NamedTuple):
@@ -104,6 +108,8 @@ class Order:
     max_sequences: sequences each source is cut to, [S], so that a short proxy repeats a source as often as
     the long run it stands for; the cut keeps the same sequences for every seed, and a smaller cut keeps
     some of a larger one.
+    parts, read_before: of a phase, see PhasedOrder. A sequence of `available` is then a unit of parts[d] shorter
+    sequences, which are what is drawn, and read_before[d] units were read by earlier phases; [S] each.
 
     Raises MixtureError before anything is read if a source would have to be read more often than max_epochs.
     """
@@ -114,6 +120,8 @@ class Order:
     seed: int
     max_epochs: float | None = None
     max_sequences: tuple[int, ...] | None = None
+    parts: tuple[int, ...] | None = None
+    read_before: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.ratios) != len(self.available):
@@ -122,8 +130,7 @@ class Order:
             raise MixtureError(f"{len(self.max_sequences)} cuts for {len(self.available)} sources")
         if self.slots < 1:
             raise MixtureError(f"a run needs at least 1 slot, not {self.slots}")
-        epochs = np.inf if self.max_epochs is None else self.max_epochs
-        limits = np.where(self.sequences > 0, np.floor(epochs * np.maximum(self.sequences, 1)), 0)
+        limits = (unit_limits(self.sequences, self.max_epochs) - self._read_before) * self._parts
         over = np.flatnonzero(self.totals > limits)
         if len(over):
             shares = np.asarray(self.ratios) / np.sum(self.ratios)
@@ -149,13 +156,24 @@ class Order:
         """Draws of each source in the whole run: int64 [S]."""
         return draw_totals(self.ratios, self.slots)
 
+    @cached_property
+    def _parts(self) -> Integers:
+        return np.asarray(self.parts or [1] * len(self.available), dtype=np.int64)
+
+    @cached_property
+    def _read_before(self) -> Integers:
+        return np.asarray(self.read_before or [0] * len(self.available), dtype=np.int64)
+
     def block(self, first: int, last: int) -> Draws:
         """What slots first..last-1 read. Cost grows with the block, not with `first`."""
         if not 0 <= first <= last <= self.slots:
             raise IndexError(f"slots {first}..{last} of a run of {self.slots}")
         source, draw = self._placed(first, last)
         available = np.asarray(self.available, dtype=np.int64)
-        epoch, sequence = _shuffled(source, draw, self.sequences, available, np.uint64(self.seed % 2**64))
+        units = -(-self.totals // self._parts)
+        epoch, sequence = _shuffled(
+            source, draw, self.sequences, available, self._parts, self._read_before, units, np.uint64(self.seed % 2**64)
+        )
         return Draws(source, draw, epoch, sequence)
 
     def _placed(self, first: int, last: int) -> tuple[Integers, Integers]:
@@ -190,16 +208,38 @@ class Order:
 
 @njit(cache=True, nogil=True)
 def _shuffled(
-    source: Integers, draw: Integers, sequences: Integers, available: Integers, seed: np.uint64
+    source: Integers,
+    draw: Integers,
+    sequences: Integers,
+    available: Integers,
+    parts: Integers,
+    read_before: Integers,
+    units: Integers,
+    seed: np.uint64,
 ) -> tuple[Integers, Integers]:
-    """Epoch and sequence of each draw, int64 [n]; sequences, available: [S], see Order."""
+    """Epoch and sequence of each draw, int64 [n]; sequences, available, parts, read_before: [S], see Order.
+
+    units: how many of each source the order reads, [S]. Its parts are permuted among all that it reads of one epoch.
+    """
     epoch, sequence = np.empty_like(draw), np.empty_like(draw)
     for i in range(len(draw)):
-        d = source[i]
-        epoch[i] = draw[i] // sequences[d]
-        sequence[i] = permuted(draw[i] % sequences[d], sequences[d], _key(seed, d, epoch[i]))
+        d, within, part = source[i], draw[i], 0
+        first = 0  # of the order's units, the first in this draw's epoch
+        if parts[d] > 1:
+            in_epoch = sequences[d] - read_before[d] % sequences[d]
+            if within >= in_epoch * parts[d]:
+                whole_epochs = (within // parts[d] - in_epoch) // sequences[d]
+                first = in_epoch + whole_epochs * sequences[d]
+                in_epoch = sequences[d]
+            size = min(in_epoch, units[d] - first) * parts[d]
+            within = permuted(within - first * parts[d], size, _key(_mixed(seed), d, read_before[d] + first))
+            within, part = within // parts[d], within % parts[d]
+        unit = read_before[d] + first + within
+        epoch[i] = unit // sequences[d]
+        unit = permuted(unit % sequences[d], sequences[d], _key(seed, d, epoch[i]))
         if sequences[d] < available[d]:
-            sequence[i] = permuted(sequence[i], available[d], _key(SUBSET_KEY, d, 0))
+            unit = permuted(unit, available[d], _key(SUBSET_KEY, d, 0))
+        sequence[i] = unit * parts[d] + part
     return epoch, sequence
 
 
@@ -239,15 +279,12 @@ def _key(seed: np.uint64, source: int, epoch: int) -> np.uint64:
     return _mixed(_mixed(_mixed(_mixed(np.uint64(seed)) ^ np.uint64(source))) ^ np.uint64(epoch))
 
 
-def read_sequences(bodies: Sequence[TokenBody], source: Integers, sequence: Integers, context: int) -> Integers:
+def read_sequences(reader: TokenReader, source: Integers, sequence: Integers, context: int) -> Integers:
     """The tokens of each draw: int64 [n, context + 1]; inputs are [:, :-1], targets [:, 1:].
 
-    bodies: one for each source. source, sequence: int64 [n], as Order.block returns them.
+    reader: of the bodies of all sources. source, sequence: int64 [n], as Order.block returns them.
     """
-    rows = np.empty((len(source), context + 1), dtype=np.int64)
-    for row, d, number in zip(rows, source.tolist(), sequence.tolist(), strict=True):
-        bodies[d].read_into(row, number * context)
-    return rows
+    return reader.rows(source, sequence * context, context + 1)
 
 
 def read_batches(
@@ -257,6 +294,7 @@ def read_batches(
 
     bodies: one for each source. orders: one for each run, all of the same length, a whole number of batches.
     """
+    reader = TokenReader(bodies)
     steps = orders[0].slots // batch
     for planned in range(first_step, steps, STEPS_PLANNED_AT_ONCE):
         last = min(planned + STEPS_PLANNED_AT_ONCE, steps)
@@ -265,5 +303,5 @@ def read_batches(
         sequence = np.stack([d.sequence for d in draws])
         for step in range(planned, last):
             now = slice((step - planned) * batch, (step - planned + 1) * batch)
-            rows = read_sequences(bodies, source[:, now].ravel(), sequence[:, now].ravel(), context)
+            rows = read_sequences(reader, source[:, now].ravel(), sequence[:, now].ravel(), context)
             yield step, rows.reshape(len(orders), batch, context + 1)

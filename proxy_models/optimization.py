@@ -1,13 +1,14 @@
 """How weights are moved: the optimizer's constants, learning rates and their schedules, shared by swarm and
 pretraining."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from proxy_models.model import SIZES, Transformer
+from proxy_models.model import BASE_WIDTH, SIZES, Transformer, learning_rate_factor
 
 # Shares of a swarm run at whose end the learning rate has come down, so that what is measured there is what a
 # run of that length ends with.
@@ -18,6 +19,8 @@ ANNEALED_AT = (0.25, 0.5, 1.0)
 # proxy's step it is lowered by the square root of the ratio. The smaller ones lie outside of the law: 3e-3 is
 # what they were found to be stable at.
 STANDARD_RATES = {"tiny": 3e-3, "nano": 3e-3, "demo": 3e-3, "S": 2e-3, "M": 1.7e-3, "L": 1.4e-3}
+# Sizes that transfer from BASE_WIDTH, the width of M, have M's rate; at what rate they train best is unmeasured.
+STANDARD_RATES |= {name: STANDARD_RATES["M"] for name, size in SIZES.items() if size.get("base_width") == BASE_WIDTH}
 # Mixtures keep their order from proxies to large tuned models better at "sufficiently small" rates, one to two
 # orders of magnitude under the usual ones (Wang et al., arXiv 2512.24503). A tenth, because what is read off the
 # runs is a difference between mixtures, and it shrinks with what a short run at a small rate learns.
@@ -48,16 +51,56 @@ class AdamW:
     epsilon: float = 1e-8
     weight_decay: float = 0.1
 
-    def of(self, model: Transformer, learning_rate: float | torch.Tensor) -> torch.optim.AdamW:
-        """torch's optimizer over one model's parameters."""
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        norms = [p for p in model.parameters() if p.ndim < 2]
-        groups: Sequence[dict[str, Any]] = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": norms, "weight_decay": 0.0},
+    def of(
+        self, model: Transformer, learning_rate: float | torch.Tensor, takes: Callable[[str], bool] = lambda name: True
+    ) -> torch.optim.AdamW:
+        """torch's optimizer over the parameters of one model whose names it `takes`.
+
+        A group's learning rate is `learning_rate` times its "factor", which transfers it over width; torch multiplies
+        weight decay with the rate, and the factor is not meant for that.
+        """
+        alike: dict[tuple[bool, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if takes(name):
+                is_norm = parameter.ndim < 2
+                alike.setdefault((is_norm, learning_rate_factor(name, model.config)), []).append(parameter)
+        groups: list[dict[str, Any]] = [
+            {
+                "params": parameters,
+                "factor": factor,
+                "lr": learning_rate * factor,
+                "weight_decay": 0.0 if is_norm else self.weight_decay / factor,
+            }
+            for (is_norm, factor), parameters in sorted(alike.items(), key=lambda kind: kind[0])
         ]
         betas = (self.beta1, self.beta2)
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=self.epsilon, fused=True)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate runs over all steps, as a pure function of the step.
+
+    warmup: share of the steps that rise to the full rate. decay: share that falls, linearly to 0, in a
+    warmup-stable-decay run; a cosine falls from the warmup to the end, to the share `floor` of the full rate.
+    """
+
+    kind: Literal["warmup_stable_decay", "cosine"] = "warmup_stable_decay"
+    warmup: float = 0.1
+    decay: float = 0.3
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("warmup_stable_decay", "cosine"):
+            raise ValueError(f"no schedule {self.kind!r}; the schedules are warmup_stable_decay and cosine")
+        if not (self.warmup >= 0 and self.decay >= 0 and self.warmup + self.decay <= 1 and 0 <= self.floor <= 1):
+            raise ValueError(f"warmup and decay are shares of one run, floor is one of the rate, not {self}")
+
+    def share(self, step: int, steps: int) -> float:
+        """Of the full learning rate, at a 0-based step of `steps`."""
+        if self.kind == "cosine":
+            return warmup_cosine(step, steps, self.warmup, self.floor)
+        return warmup_stable_decay(step, steps, self.warmup, self.decay)
 
 
 def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> float:
@@ -71,6 +114,15 @@ def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> f
     up = (step + 1) / rising if step < rising else 1.0
     down = (steps - step) / (falling + 1) if step >= steps - falling else 1.0
     return min(up, down)
+
+
+def warmup_cosine(step: int, steps: int, warmup: float, floor: float) -> float:
+    """The share of the full learning rate at a step: up linearly as in warmup_stable_decay, then down half a cosine
+    to `floor` (Loshchilov and Hutter 2017), which the step after the last would have."""
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return floor + (1 - floor) * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
 
 
 def annealed_ends(steps: int) -> tuple[int, ...]:

@@ -1,48 +1,122 @@
-"""Pretraining of one model on one mixture: AdamW, warmup-stable-decay, clipping, evaluation, checkpoints,
-resume."""
+"""Pretraining of one model: the loop, from its settings to the trained weights."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from proxy_models.checkpoints import Checkpoints, fingerprint_of
-from proxy_models.evaluation import bits_per_byte_on, held_out_texts
-from proxy_models.loader import MixtureError, Order, read_batches
-from proxy_models.model import ModelConfig, Transformer, init_weights
-from proxy_models.optimization import AdamW, warmup_stable_decay
+from proxy_models.batches import Batch, Loader
+from proxy_models.checkpoints import BackgroundSaves, Checkpoints, fingerprint_of
+from proxy_models.device import device_of
+from proxy_models.distributed import (
+    Ranks,
+    clip_gradients,
+    load_training_state,
+    local_device,
+    ranks,
+    release,
+    shard,
+    training_state,
+    whole_weights,
+)
+from proxy_models.evaluation import AnswerSet, EvaluationText, bits_per_byte_on, held_out_texts
+from proxy_models.initial_weights import initial_weights
+from proxy_models.model import ModelConfig, Transformer, flops_per_token, init_weights, rotary_tables
+from proxy_models.muon import Muon
+from proxy_models.optimization import AdamW, Schedule
+from proxy_models.plan import TrainingPhase, planned
 from proxy_models.shards import Tokens
+from proxy_models.spikes import SpikeRule
+from proxy_models.training_log import MFU_FORMULA, TrainingLog, mfu
+
+PRODUCTS = {"float32": None, "bfloat16": torch.bfloat16}
+# What may differ from the run that a checkpoint is of: it changes no result, or only by rounding.
+NOT_IDENTITY = frozenset(
+    {
+        "threads",
+        "checkpoint_every_s",
+        "keep_checkpoints",
+        "keep_each_steps",
+        "device",
+        "is_compiled",
+        "log_every",
+        "is_on_tensorboard",
+        "wandb",
+    }
+)
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
+    """What a run is, besides its data.
+
+    accumulate: parts that a step's batch is cut into, so that a part fits in memory. products: type of everything but
+    weights, gradients and optimizer, which are float32. masks_documents: attention stays within a document.
+    checkpoint_every_steps: 0 for checkpoints by time. keep_each_steps: checkpoints at each multiple stay for good.
+    """
+
     model: ModelConfig
     steps: int
-    batch: int  # sequences for each step
+    batch: int  # sequences for each step, over all ranks
     seed: int = 0  # of the initial weights and the order of the data
-    learning_rate: float = 4e-3
+    learning_rate: float = 4e-3  # at base width, see learning_rate_factor
+    optimizer: AdamW | Muon = field(default_factory=AdamW)
+    schedule: Schedule = field(default_factory=Schedule)
     clip: float = 1.0  # largest gradient norm
-    warmup: float = 0.1  # share of the steps
-    decay: float = 0.3  # share of the steps
-    optimizer: AdamW = field(default_factory=AdamW)
+    z_loss: float = 0.0
+    balance_loss: float = 0.0  # of experts; Qwen3-MoE's default is 1e-3
+    accumulate: int = 1
+    products: str = "float32"
     max_epochs: float | None = None  # how often a source may be read through
+    packing: Literal["concatenated", "best_fit"] = "concatenated"
+    masks_documents: bool = False
+    spikes: SpikeRule | None = None
     evaluate_every: int = 100  # steps; the last step is always evaluated
     evaluation_sequences: int = 64  # for each source
+    device: str = "auto"
+    is_compiled: bool = False  # each block by torch.compile
     threads: int = 2
     checkpoint_every_s: float = 60.0
+    checkpoint_every_steps: int = 0
+    keep_checkpoints: int = 2
+    keep_each_steps: int = 0
+    log_every: int = 10  # steps
+    is_on_tensorboard: bool = True  # if the package is installed
+    wandb: Mapping[str, Any] | None = None  # arguments of wandb.init
+
+    def __post_init__(self) -> None:
+        if self.products == "fp8":
+            raise ValueError(
+                "products 'fp8' are not built: no product of this loop runs in them, on any card; use 'bfloat16'"
+            )
+        if self.products not in PRODUCTS:
+            raise ValueError(f"no products {self.products!r}; there are {', '.join(PRODUCTS)}")
+        if min(self.steps, self.batch, self.accumulate, self.evaluate_every, self.log_every, self.keep_checkpoints) < 1:
+            raise ValueError("steps, batch, accumulate, evaluate_every, log_every, keep_checkpoints must be at least 1")
+        if self.spikes is not None and self.spikes.response == "rewind" and not self.checkpoint_every_steps:
+            raise ValueError("a rewind needs checkpoint_every_steps: of checkpoints by time, no two runs have the same")
+        if self.packing == "best_fit" and (self.z_loss or self.balance_loss):
+            raise ValueError(
+                "best-fit packing has padding, which z_loss and balance_loss do not leave out; set both to 0"
+            )
 
 
 @dataclass(frozen=True)
 class PretrainResult:
     """A run as far as it went.
 
-    losses: nats per token before each step, from step 0, those before a resume included.
-    evaluations: {"step": steps done, "bpb.<source>": bits per byte of held-out text} of each evaluation.
-    tokens: trained on in all. tokens_per_s: of this call's training steps, without evaluation and checkpoints.
-    messages: what a person should know of, such as a damaged checkpoint that was passed over.
+    model: on one rank the model itself; of several, on each rank, a whole copy on the CPU. Its config is that of the
+    last phase. losses: nats per token before each step, from step 0, those before a resume included.
+    evaluations: {"step": steps done, "bpb.<source>": bits per byte of held-out text, "answers.<set>": of an answer
+    set} of each evaluation. spikes: {"step": steps done before it, "loss", "resumed_from": steps of the checkpoint that
+    a rewind went back to} of each. tokens: trained on in all. tokens_per_s: of this call's training steps, without
+    evaluation and checkpoints. mfu: by MFU_FORMULA, None where the peak is unknown. loader_share: of the training time,
+    spent waiting for data. messages: what a person should know of, such as a damaged checkpoint that was passed over.
     """
 
     model: Transformer
@@ -52,108 +126,344 @@ class PretrainResult:
     tokens: int
     tokens_per_s: float
     messages: list[str]
+    spikes: list[dict[str, float]]
+    mfu: float | None
+    loader_share: float
 
 
 class DivergenceError(Exception):
-    """A loss that is not finite. The message names the step and the remedy."""
+    """A loss that is not finite, or too many spikes. The message names the step and the remedy."""
 
 
 def pretrain(
     tokens: Tokens,
     config: PretrainConfig,
-    mixture: Mapping[str, float],
+    phases: Mapping[str, float] | Sequence[TrainingPhase],
     work: Path,
     progress: Callable[[int, int], None],
     stop_after_step: int | None = None,
+    evaluation_sets: Sequence[AnswerSet] = (),
+    start: Path | None = None,
 ) -> PretrainResult:
-    """Train a model on `mixture`, source -> share; a source that it does not name is not trained on.
+    """Train a model on a mixture, source -> share, or on one phase after another; on all ranks of torch.distributed's
+    process group if there is one.
 
-    work: folder of the run's own checkpoints; the same call with the same folder continues where it stopped,
-    on a CPU with the same bits. progress: called with steps done and steps in all.
-    stop_after_step: return after so many steps, with nothing saved beyond what checkpoint_every_s has saved.
+    work: folder of the run's own checkpoints and log, the same for all ranks; the same call with the same folder
+    continues where it stopped, on one device with the same bits (a GPU needs torch.use_deterministic_algorithms for
+    that), on another number of ranks with the same data. progress: called with steps done and steps in all.
+    stop_after_step: return after so many steps, with nothing saved beyond what the checkpoint rule has saved.
+    start: initial weights, see initial_weights; None: from the seed.
 
-    Raises MixtureError, before the first step, for a source that the tokens lack or a mixture that they
-    cannot serve under max_epochs; CheckpointError for a folder of another run; DivergenceError if the loss
-    stops being finite.
+    Raises, before the first step, MixtureError for a source that the tokens lack or phases that they cannot serve;
+    CheckpointError for a folder of another run; ValueError for settings that contradict each other. DivergenceError if
+    the loss stops being finite.
     """
-    unknown = sorted(set(mixture) - set(tokens.sources))
-    if unknown:
-        raise MixtureError(f"no tokens of {', '.join(unknown)}; the sources are {', '.join(tokens.sources)}")
+    if isinstance(phases, Mapping):
+        phases = [TrainingPhase(phases)]
     if config.model.vocabulary != tokens.vocabulary:
         raise ValueError(f"a model of {config.model.vocabulary} ids for tokens of {tokens.vocabulary}")
     torch.set_num_threads(config.threads)
-    context = config.model.context
-    bodies = [tokens.train(source) for source in tokens.sources]
-    order = Order(
-        ratios=tuple(float(mixture.get(source, 0.0)) for source in tokens.sources),
-        available=tuple(body.sequence_count(context) for body in bodies),
-        slots=config.steps * config.batch,
-        seed=config.seed,
-        max_epochs=config.max_epochs,
-    )
-    held_out = held_out_texts(tokens, context, config.evaluation_sequences)
+    plan = planned(phases, config.model, config.steps, config.batch)
+    group = ranks()
+    for segment in plan.segments:
+        _check_batch(segment.read.batch, config.accumulate, group)
+    reads = [segment.read for segment in plan.segments]
+    loader = Loader(tokens, reads, config.seed, config.max_epochs, config.packing, config.masks_documents)
 
-    model = Transformer(config.model)
-    init_weights(model, config.seed)
-    optimizer = config.optimizer.of(model, config.learning_rate)
+    device = local_device(device_of(config.device))
+    model = Transformer(config.model, PRODUCTS[config.products])
+    start_digest = None
+    if start is None:
+        init_weights(model, config.seed)
+    else:
+        weights, start_digest = initial_weights(start, model)
+        model.load_state_dict(weights)
+    model.to(device)
+    shard(model, device, group.count)
+    if config.is_compiled:
+        for block in model.blocks:
+            block.compile()
+    optimizers = _optimizers(config, model)
+
+    texts = {f"bpb.{name}": text for name, text in held_out_texts(tokens, *_evaluated(config)).items()}
+    texts |= {f"answers.{answers.name}": answers for answers in evaluation_sets}
+    texts = {column: text.to(device) for column, text in texts.items()}
+
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
+    settings["optimizer"]["kind"] = type(config.optimizer).__name__
+    identity = fingerprint_of(
+        settings,
+        loader.fingerprint,
+        [dataclasses.asdict(phase) for phase in phases],
+        [(answers.name, answers.fingerprint) for answers in evaluation_sets],
+        start_digest,
+    )
+    checkpoints = Checkpoints(work, identity, config.keep_checkpoints, config.keep_each_steps)
     losses: list[float] = []
     evaluations: list[dict[str, float]] = []
-
-    settings = dataclasses.asdict(config)
-    # Neither changes what is trained.
-    del settings["threads"], settings["checkpoint_every_s"]
-    checkpoints = Checkpoints(work, fingerprint_of(settings, tokens.fingerprint, dict(mixture)))
+    spikes: list[dict[str, float]] = []
     first_step, state, messages = checkpoints.latest()
     if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        losses, evaluations = state["losses"], state["evaluations"]
-
+        load_training_state(model, optimizers, state["training"])
+        losses, evaluations, spikes = state["losses"], state["evaluations"], state["spikes"]
     last_step = config.steps if stop_after_step is None else min(stop_after_step, config.steps)
-    training_s = 0.0
-    began = last_saved = time.monotonic()
-    for step, rows in read_batches(bodies, [order], config.batch, context, first_step):
-        if step >= last_step:
-            break
-        sequences = torch.from_numpy(rows[0])
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * warmup_stable_decay(step, config.steps, config.warmup, config.decay)
-        loss = model.token_losses(sequences).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        losses.append(loss.item())
-        training_s += time.monotonic() - began
-        if not torch.isfinite(loss):
-            raise DivergenceError(
-                f"the loss of step {step + 1} is {losses[-1]}: lower the learning rate ({config.learning_rate})"
-            )
-        if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
-            measured = {f"bpb.{s}": bits_per_byte_on(model, text, config.batch)[0] for s, text in held_out.items()}
-            evaluations.append({"step": step + 1, **measured})
-        if time.monotonic() - last_saved >= config.checkpoint_every_s or step + 1 == config.steps:
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "random": torch.get_rng_state(),
-                "slot": (step + 1) * config.batch,
-                "losses": losses,
-                "evaluations": evaluations,
-            }
-            checkpoints.save(step + 1, state)
-            last_saved = time.monotonic()
-        progress(step + 1, config.steps)
-        began = time.monotonic()
 
-    steps = max(first_step, last_step)
+    log = TrainingLog(
+        work,
+        first_step,
+        {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "flops_per_token": flops_per_token(config.model),
+            "mfu": MFU_FORMULA,
+        },
+        config.is_on_tensorboard,
+        config.wandb,
+        is_writing=group.rank == 0,
+    )
+    clock = _Clock(torch.cuda.get_device_name(device) if device.type == "cuda" else "", group.count)
+    with BackgroundSaves(checkpoints) as saves, log:
+        last_saved = time.monotonic()
+        batches = loader.batches(first_step, group.rank, group.count)
+        for step in range(first_step, last_step):
+            clock.begin()
+            batch = next(batches)
+            clock.loaded()
+            saves.raise_errors()
+            segment = plan.at(step)
+            if model.config != segment.model:
+                _adapt(model, segment.model)
+
+            rate = config.learning_rate * plan.rate_share(step, config.schedule)
+            for optimizer in optimizers:
+                for group_of_parameters in optimizer.param_groups:
+                    group_of_parameters["lr"] = rate * group_of_parameters["factor"]
+                optimizer.zero_grad()
+            loss = group.mean(_loss_with_gradients(model, batch, config, group, device))
+            norm = clip_gradients(model, config.clip)
+            losses.append(loss.item())
+            is_sound = bool(torch.isfinite(loss) & torch.isfinite(norm))
+            if config.spikes is None:
+                if not is_sound:
+                    raise DivergenceError(
+                        f"the loss of step {step + 1} is {losses[-1]} and its gradient's norm {norm.item()}: lower "
+                        f"the learning rate ({config.learning_rate}), or have spikes skipped"
+                    )
+                is_spike = False
+            else:
+                is_spike = not is_sound or losses[-1] > config.spikes.limit(_usual(losses, spikes, config.spikes))
+            if not is_spike:
+                for optimizer in optimizers:
+                    optimizer.step()
+            else:
+                saves.wait()
+                group.first(loss)  # nobody goes back before the first rank has written where to
+                _answer_spike(step, losses[-1], spikes, config, checkpoints, model, optimizers)
+                messages.append(_told(spikes[-1], rate))
+            clock.trained(segment.step_tokens, segment.model)
+
+            done = step + 1
+            if done % config.log_every == 0 or done == last_step or is_spike:
+                told = {"loss": losses[-1], "learning_rate": rate, "gradient_norm": norm.item(), **clock.lately()}
+                log.write(done, {**told, "tokens": plan.tokens_before(done), "is_spike": float(is_spike)})
+            if done % config.evaluate_every == 0 or done == config.steps:
+                evaluations.append({"step": done, **_measured(model, texts, segment.read.batch)})
+                log.write(done, {name: value for name, value in evaluations[-1].items() if name != "step"})
+            if _is_to_save(done, config, time.monotonic() - last_saved, group, device):
+                state = {
+                    "training": training_state(model, optimizers),
+                    "loader": loader.state(done).to_dict(),
+                    "losses": list(losses),
+                    "evaluations": list(evaluations),
+                    "spikes": list(spikes),
+                }
+                if group.rank == 0:
+                    saves.save(done, state)
+                last_saved = time.monotonic()
+            progress(done, config.steps)
+
     return PretrainResult(
-        model=model,
-        steps=steps,
+        model=model if group.count == 1 else _whole(model),
+        steps=max(first_step, last_step),
         losses=losses,
         evaluations=evaluations,
-        tokens=steps * config.batch * context,
-        tokens_per_s=(steps - first_step) * config.batch * context / training_s if training_s else 0.0,
+        tokens=plan.tokens_before(max(first_step, last_step)),
+        tokens_per_s=clock.tokens_per_s,
         messages=messages,
+        spikes=spikes,
+        mfu=clock.mfu,
+        loader_share=clock.loader_share,
     )
+
+
+def _check_batch(batch: int, accumulate: int, group: Ranks) -> None:
+    if batch % (group.count * accumulate):
+        raise ValueError(
+            f"a batch of {batch} sequences for {group.count} ranks, {accumulate} parts each: take a multiple of "
+            f"{group.count * accumulate}"
+        )
+
+
+def _optimizers(config: PretrainConfig, model: Transformer) -> list[torch.optim.Optimizer]:
+    if isinstance(config.optimizer, Muon):
+        return config.optimizer.of(model, config.learning_rate)
+    return [config.optimizer.of(model, config.learning_rate)]
+
+
+def _evaluated(config: PretrainConfig) -> tuple[int, int]:
+    """Context and number of the held-out sequences: those of the first phase, so that all evaluations compare."""
+    return config.model.context, config.evaluation_sequences
+
+
+def _adapt(model: Transformer, config: ModelConfig) -> None:
+    """Go on with another context or base of the rotary positions; no weight depends on them."""
+    model.config = config
+    model.cos, model.sin = (table.to(model.cos.device) for table in rotary_tables(config))
+
+
+def _loss_with_gradients(
+    model: Transformer, batch: Batch, config: PretrainConfig, group: Ranks, device: torch.device
+) -> Tensor:
+    """Mean cross-entropy of this rank's share of a batch, in nats per token, with the gradients left in the model.
+
+    The mean over ranks is that of the batch: padding is left out of the sum, and divided by is its mean over ranks.
+    """
+    sequences = _on(batch.sequences, device)
+    documents = None if batch.documents is None else _on(batch.documents, device)
+    is_target = None if batch.is_target is None else _on(batch.is_target, device)
+    targets = None if is_target is None else group.mean(is_target.sum().float())
+    rows = len(sequences) // config.accumulate
+    cross_entropy = torch.zeros((), device=device)
+    for first in range(0, len(sequences), rows):
+        part = slice(first, first + rows)
+        documents_there = None if documents is None else documents[part]
+        if is_target is None:
+            loss = model.training_loss(sequences[part], documents_there, config.z_loss, config.balance_loss)
+            (loss.total / config.accumulate).backward()
+            cross_entropy += loss.cross_entropy / config.accumulate
+        else:
+            # Not a product with 0: the loss of what does not count may be infinite.
+            token_losses = model.token_losses(sequences[part], documents_there)
+            summed = token_losses.masked_fill(~is_target[part], 0.0).sum() / targets
+            summed.backward()
+            cross_entropy += summed.detach()
+    return cross_entropy
+
+
+def _on(array: Any, device: torch.device) -> Tensor:
+    """Rows of a batch on the device; from page-locked memory, so that a GPU need not be waited for."""
+    rows = torch.from_numpy(array)
+    return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
+
+
+def _usual(losses: list[float], spikes: list[dict[str, float]], rule: SpikeRule) -> list[float]:
+    """The last losses before this step's that were none of `spikes`."""
+    left_out = {int(spike["step"]) for spike in spikes}
+    steps = range(max(0, len(losses) - 1 - rule.window - len(left_out)), len(losses) - 1)
+    return [losses[step] for step in steps if step not in left_out]
+
+
+def _answer_spike(
+    step: int,
+    loss: float,
+    spikes: list[dict[str, float]],
+    config: PretrainConfig,
+    checkpoints: Checkpoints,
+    model: Transformer,
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> None:
+    """Leave the weights as they are, or go back to the last checkpoint's; put down which."""
+    assert config.spikes is not None
+    if len(spikes) == config.spikes.at_most:
+        raise DivergenceError(
+            f"the loss of step {step + 1}, {loss}, is a spike after {len(spikes)} others, the last at step "
+            f"{spikes[-1]['step'] + 1 if spikes else 0:.0f}: lower the learning rate ({config.learning_rate}), or "
+            f"allow more than {config.spikes.at_most}"
+        )
+    spike: dict[str, float] = {"step": step, "loss": loss}
+    if config.spikes.response == "rewind":
+        resumed_from, state, _ = checkpoints.latest()
+        if state is None:
+            raise DivergenceError(
+                f"the loss of step {step + 1}, {loss}, is a spike, and there is no checkpoint to go back to: lower the "
+                f"learning rate ({config.learning_rate}) or checkpoint_every_steps"
+            )
+        load_training_state(model, optimizers, state["training"])
+        spike["resumed_from"] = resumed_from
+    spikes.append(spike)
+
+
+def _told(spike: Mapping[str, float], rate: float) -> str:
+    answer = (
+        f"weights are again those of step {spike['resumed_from']:.0f}" if "resumed_from" in spike else "batch skipped"
+    )
+    return f"loss spike of {spike['loss']:.4g} at step {spike['step'] + 1:.0f}, learning rate {rate:.3g}: {answer}"
+
+
+def _measured(model: Transformer, texts: Mapping[str, EvaluationText], batch: int) -> dict[str, float]:
+    """Bits per byte of each text. Every rank measures all of it."""
+    measured = {column: bits_per_byte_on(model, text, batch)[0] for column, text in texts.items()}
+    release(model)
+    return measured
+
+
+def _is_to_save(done: int, config: PretrainConfig, since_s: float, group: Ranks, device: torch.device) -> bool:
+    """By steps, or by the first rank's clock; the last step always is, and those that are kept for good."""
+    if done == config.steps or (config.keep_each_steps and done % config.keep_each_steps == 0):
+        return True
+    if config.checkpoint_every_steps:
+        return done % config.checkpoint_every_steps == 0
+    is_time = torch.tensor(float(since_s >= config.checkpoint_every_s), device=device)
+    return bool(group.first(is_time))
+
+
+def _whole(model: Transformer) -> Transformer:
+    """On the CPU, with all weights of a model that is split over ranks."""
+    weights = whole_weights(model)
+    whole = Transformer(model.config, model.products)
+    whole.load_state_dict(weights)
+    return whole
+
+
+class _Clock:
+    """Where a run's time goes: loading and training; evaluation and checkpoints are not counted."""
+
+    def __init__(self, card: str, cards: int) -> None:
+        self.card, self.cards = card, cards
+        self.loading_s = self.training_s = 0.0
+        self.tokens = 0
+        self.ideal_s = 0.0  # that the work would take at the peak
+        self.told: tuple[float, int, float, float] = (0.0, 0, 0.0, 0.0)
+
+    def begin(self) -> None:
+        self.began = time.perf_counter()
+
+    def loaded(self) -> None:
+        self.loading_s += time.perf_counter() - self.began
+
+    def trained(self, tokens: int, config: ModelConfig) -> None:
+        self.training_s += time.perf_counter() - self.began
+        self.tokens += tokens
+        self.ideal_s += mfu(tokens, config, self.card, self.cards) or 0.0
+
+    def lately(self) -> dict[str, float | None]:
+        """Of the steps since the last call."""
+        now = (self.training_s, self.tokens, self.ideal_s, self.loading_s)
+        seconds, tokens, ideal_s, loading_s = (b - a for a, b in zip(self.told, now, strict=True))
+        self.told = now
+        return {
+            "tokens_per_s": tokens / seconds,
+            "mfu": ideal_s / seconds if self.ideal_s else None,
+            "loader_share": loading_s / seconds,
+        }
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.training_s if self.training_s else 0.0
+
+    @property
+    def mfu(self) -> float | None:
+        return self.ideal_s / self.training_s if self.ideal_s else None
+
+    @property
+    def loader_share(self) -> float:
+        return self.loading_s / self.training_s if self.training_s else 0.0

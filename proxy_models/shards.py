@@ -17,15 +17,20 @@ loss per token into bits per byte, which compares across tokenizers.
 import hashlib
 import itertools
 import json
-from bisect import bisect_right
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import njit, uint16
+from numba.typed import List
 from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
 
 
 class ShardError(Exception):
@@ -52,14 +57,10 @@ class TokenBody:
     bytes: int
 
     @cached_property
-    def _maps(self) -> list[NDArray[Any]]:
+    def maps(self) -> list[NDArray[Any]]:
+        """The files as read-only arrays over their bytes on disk."""
         # Plain arrays over the maps: to cut a piece out of a memmap costs ten times as much.
         return [np.asarray(np.memmap(file.path, dtype=self.dtype, mode="r")) for file in self.files]
-
-    @cached_property
-    def _file_starts(self) -> list[int]:
-        """Position of each file's first token in the body."""
-        return [0, *itertools.accumulate(file.tokens for file in self.files[:-1])]
 
     def sequence_count(self, context: int) -> int:
         """How many chunks of `context` inputs the body holds; each needs one token more, its last target."""
@@ -67,27 +68,81 @@ class TokenBody:
 
     def gather(self, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Tokens from each start on: int64 [len(starts), length]. A stretch may run on into the next file."""
-        gathered = np.empty((len(starts), length), dtype=np.int64)
-        for row, start in zip(gathered, starts.tolist(), strict=True):
-            self.read_into(row, start)
-        return gathered
-
-    def read_into(self, row: NDArray[np.int64], start: int) -> None:
-        """Fill `row` with the tokens from `start` on, over the ends of files."""
-        if start < 0 or start + len(row) > self.tokens:
-            raise IndexError(f"{self.source}/{self.split}: {len(row)} tokens from {start} on end past {self.tokens}")
-        index = bisect_right(self._file_starts, start) - 1
-        begin = start - self._file_starts[index]
-        ids = self._maps[index][begin : begin + len(row)]
-        row[: len(ids)] = ids
-        if len(ids) < len(row):
-            self.read_into(row[len(ids) :], start + len(ids))
+        return TokenReader([self]).rows(np.zeros(len(starts), dtype=np.int64), starts, length)
 
     def pieces(self, at_most: int) -> Iterator[NDArray[Any]]:
         """The body from its start to its end, at most so many tokens at a time, never over the end of a file."""
-        for ids in self._maps:
+        for ids in self.maps:
             for begin in range(0, len(ids), at_most):
                 yield ids[begin : begin + at_most]
+
+
+class TokenReader:
+    """Reads stretches of several bodies at once, at the speed of memory: one compiled loop over the mapped files."""
+
+    def __init__(self, bodies: Sequence[TokenBody]) -> None:
+        """bodies: one for each source, all of one dtype."""
+        self.bodies = tuple(bodies)
+        maps = [ids for body in bodies for ids in body.maps]
+        # A typed list, so that the compiled loop finds a file by its number.
+        self._maps = List(maps) if maps else List.empty_list(uint16[::1])
+        firsts = [[0, *itertools.accumulate(file.tokens for file in body.files)][:-1] for body in bodies]
+        self._first = np.array([first for body in firsts for first in body], dtype=np.int64)  # token of each file
+        # First file of each body, [S + 1].
+        self._files = np.array([0, *itertools.accumulate(len(body.files) for body in bodies)], dtype=np.int64)
+        self._tokens = np.array([body.tokens for body in bodies], dtype=np.int64)  # [S]
+
+    def rows(self, source: Integers, start: Integers, length: int) -> Integers:
+        """The `length` tokens of each source from each start on: int64 [n, length]. source, start: int64 [n]."""
+        rows = np.empty((len(source), length), dtype=np.int64)
+        self.read(source, start, np.full(len(source), length), np.arange(len(source)) * length, rows.reshape(-1))
+        return rows
+
+    def read(self, source: Integers, start: Integers, length: Integers, at: Integers, out: NDArray[Any]) -> None:
+        """Copy stretches of tokens, over the ends of files, into `out` from `at` on.
+
+        source, start, length, at: int64 [n]. out: int32 or int64, one-dimensional. Raises IndexError for a stretch that
+        leaves its body or `out`.
+        """
+        outside = (start < 0) | (start + length > self._tokens[source]) | (at < 0) | (at + length > len(out))
+        if outside.any():
+            i = int(np.flatnonzero(outside)[0])
+            body = self.bodies[source[i]]
+            raise IndexError(
+                f"{body.source}/{body.split}: {length[i]} tokens from {start[i]} on, of {body.tokens}, to {at[i]} of "
+                f"{len(out)}"
+            )
+        _copy(self._maps, self._first, self._files, source, start, length, at, out)
+
+
+@njit(cache=True, nogil=True)
+def _copy(
+    maps: "List[Any]",
+    first: Integers,
+    files: Integers,
+    source: Integers,
+    start: Integers,
+    length: Integers,
+    at: Integers,
+    out: NDArray[Any],
+) -> None:
+    """first: each file's first token in its body, [F]. files: each body's first file, [S + 1]."""
+    for i in range(len(source)):
+        file, above = files[source[i]], files[source[i] + 1]
+        while above - file > 1:
+            middle = (file + above) // 2
+            if first[middle] <= start[i]:
+                file = middle
+            else:
+                above = middle
+        begin, to, end = start[i] - first[file], at[i], at[i] + length[i]
+        while to < end:
+            ids = maps[file][begin : begin + end - to]
+            part = out[to : to + len(ids)]
+            for j in range(len(ids)):
+                part[j] = ids[j]
+            to += len(ids)
+            file, begin = file + 1, 0
 
 
 @dataclass(frozen=True)
@@ -121,11 +176,24 @@ class Tokens:
         """
         return _token_bytes(self.tokenizer_path, self.vocabulary)
 
+    def check_tokenizer(self) -> None:
+        """Raises ShardError if tokenizer.json is not the one that made the tokens."""
+        if not self.tokenizer_path.is_file():
+            raise ShardError(f"{self.tokenizer_path} is absent; copy it from where the tokens were made")
+        found = _sha256(self.tokenizer_path)
+        if found != self.tokenizer_sha256:
+            raise ShardError(
+                f"{self.tokenizer_path} has sha256 {found}, but the tokens were made with the tokenizer of sha256 "
+                f"{self.tokenizer_sha256}: put that one back, or tokenize again"
+            )
+
     def verify_digests(self) -> None:
         """Read every file and compare its sha256. Raises ShardError with all the files that differ."""
         expected = [(file.path, file.sha256) for body in self.bodies.values() for file in body.files]
         expected.append((self.tokenizer_path, self.tokenizer_sha256))
-        damaged = [str(path) for path, digest in expected if _sha256(path) != digest]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashlib lets go of the interpreter
+            found = threads.map(_sha256, (path for path, _ in expected))
+            damaged = [str(path) for (path, digest), hashed in zip(expected, found, strict=True) if hashed != digest]
         if damaged:
             raise ShardError(
                 f"not the bytes that {self.folder / 'tokens.json'} names: {', '.join(damaged)}; tokenize again"

@@ -19,12 +19,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from proxy_models.model import NORM_EPSILON, ModelConfig, Transformer, init_weights, rotated
+from proxy_models.cross_entropy import LOGITS_AT_ONCE, head_losses
+from proxy_models.model import NORM_EPSILON, ModelConfig, Transformer, init_weights, learning_rate_factor, rotated
 from proxy_models.optimization import AdamW
-
-# Logits formed at once, in numbers. On a CPU 4 MiB of float32 stay in the cache between the passes over them; a GPU
-# wants many models in one product, and 2^28 are 0.5 GiB in bfloat16 with 1 GiB of float32 beside them.
-LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 28}
 
 # A model that knows nothing, as all do at the start, has a loss of ln V. Norms and clipping keep the loss of one whose
 # rate is far too high finite for long; at so many times ln V it has diverged all the same.
@@ -53,6 +50,8 @@ class Layout:
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        if config.experts or config.sliding_window:
+            raise ValueError("a swarm trains dense models that see all positions: no experts, no sliding_window")
         self.config = config
         parameters = list(Transformer(config).named_parameters())
         matrices = [(name, p) for name, p in parameters if p.ndim > 1]
@@ -65,6 +64,15 @@ class Layout:
             at += shape.numel()
         self.parameters = at
         self.matrices = sum(p.numel() for _, p in matrices)
+
+    def learning_rate_factors(self) -> Tensor | None:
+        """Of each parameter in a row, [P]; None if all are 1."""
+        factors = {name: learning_rate_factor(name, self.config) for name in self.places}
+        if set(factors.values()) == {1.0}:
+            return None
+        return torch.cat(
+            [torch.full((len(self.places[name]),), factor, dtype=torch.float64) for name, factor in factors.items()]
+        )
 
     def views(self, rows: Tensor) -> dict[str, Tensor]:
         """Each parameter of each model, by Transformer's names: [K, *shape], parts of `rows` [K, P]."""
@@ -84,48 +92,6 @@ class Layout:
             elif not name.endswith(("key.weight", "value.weight", "up.weight")):
                 merged[name] = view
         return merged
-
-
-def head_losses(hidden: Tensor, table: Tensor, targets: Tensor, at_once: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy of each model, float32 or wider [K], and its gradients by hidden and table.
-
-    hidden [K, N, D], table [K, V, D], targets [K, N]. at_once: most logits to hold. The gradient is formed while the
-    logits are there: all of them, K * N * V numbers, would outweigh all else in a step. Several models at a time
-    if all their tokens fit, else some tokens of one model.
-    """
-    (models, tokens, _), vocabulary = hidden.shape, table.shape[1]
-    models_at_once = min(models, max(1, at_once // (tokens * vocabulary)))
-    tokens_at_once = min(tokens, max(1, at_once // vocabulary))
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    hidden_grad, table_grad = torch.empty_like(hidden), torch.empty_like(table)
-    losses = torch.zeros(models, dtype=wide, device=hidden.device)
-    # Written again and again: fresh ones would cost a CPU page faults.
-    logits_buffer = hidden.new_empty(models_at_once, tokens_at_once, vocabulary)
-    wide_buffer = torch.empty_like(logits_buffer, dtype=wide)
-    for k in range(0, models, models_at_once):
-        some = slice(k, min(k + models_at_once, models))
-        for first in range(0, tokens, tokens_at_once):
-            part = slice(first, min(first + tokens_at_once, tokens))
-            logits = logits_buffer[: some.stop - k, : part.stop - first]
-            log_probabilities = wide_buffer[: some.stop - k, : part.stop - first]
-            column = targets[some, part, None]
-            torch.bmm(hidden[some, part], table[some].transpose(1, 2), out=logits)
-            torch.log_softmax(logits, dim=-1, dtype=wide, out=log_probabilities)
-            losses[some] -= log_probabilities.gather(2, column).sum(dim=(1, 2)) / tokens
-            torch.exp(log_probabilities, out=logits)
-            logits.scatter_add_(2, column, torch.full_like(column, -1, dtype=logits.dtype))
-            ours = hidden_grad[some, part]
-            torch.baddbmm(ours, logits, table[some], beta=0, alpha=1 / tokens, out=ours)
-            table_part = table_grad[some]
-            torch.baddbmm(
-                table_part,
-                logits.transpose(1, 2),
-                hidden[some, part],
-                beta=0 if first == 0 else 1,
-                alpha=1 / tokens,
-                out=table_part,
-            )
-    return losses, hidden_grad, table_grad
 
 
 class Models:
@@ -191,6 +157,8 @@ class Stack(Models):
     ) -> None:
         super().__init__(config, models, optimizer, precision, device)
         self.gradient_rows = torch.zeros_like(self.rows)
+        factors = self.layout.learning_rate_factors()
+        self.learning_rate_factors = None if factors is None else factors.to(self.rows)
         self.logits_at_once = LOGITS_AT_ONCE[self.device.type]
         template = Transformer(config)  # its tables are float32 at any precision, and so are these
         self.cos = template.cos.to(self.device, self.precision.products)
@@ -216,12 +184,10 @@ class Stack(Models):
         hidden = self._hidden(self.config, leaves, embedded, batch, self.cos, self.sin)
         table = "embedding.weight" if self.config.tied else "head.weight"
         with torch.no_grad():
-            losses, hidden_grad, table_grad = self._head(
-                hidden.detach(), products[table], sequences[..., 1:].flatten(1), self.logits_at_once
-            )
+            head = self._head(hidden.detach(), products[table], sequences[..., 1:].flatten(1), self.logits_at_once)
         names = list(leaves)
-        found = torch.autograd.grad(hidden, [leaves[name] for name in names] + [embedded], hidden_grad)
-        gradients = dict(zip(names, found[:-1], strict=True)) | {table: table_grad}
+        found = torch.autograd.grad(hidden, [leaves[name] for name in names] + [embedded], head.hidden_grad)
+        gradients = dict(zip(names, found[:-1], strict=True)) | {table: head.table_grad}
         with torch.no_grad():
             if not self.config.tied:
                 gradients["embedding.weight"] = torch.zeros_like(products["embedding.weight"])
@@ -232,7 +198,7 @@ class Stack(Models):
                 0, ids.view(-1), found[-1].flatten(0, 1).to(lookup_grad.dtype)
             )
             gradients["embedding.weight"] = lookup_grad
-        return losses, gradients
+        return head.cross_entropy, gradients
 
     def train_step(self, sequences: Tensor, learning_rates: Tensor, clips: Tensor) -> Tensor:
         losses, gradients = self.gradients(sequences)
@@ -262,7 +228,10 @@ class Stack(Models):
         return losses.view(models, batch, positions)
 
     def _move(self, losses: Tensor, gradients: Mapping[str, Tensor], learning_rates: Tensor, clips: Tensor) -> None:
-        """torch.optim's AdamW with a learning rate for each model. A dead model's rate and gradient are 0."""
+        """torch.optim's AdamW with a learning rate for each model. A dead model's rate and gradient are 0.
+
+        A parameter's factor on the rate is none on its decay; see learning_rate_factor.
+        """
         c = self.optimizer
         dtype = self.precision.weights
         squares = [_squared_norms(gradient.to(dtype)) for gradient in gradients.values()]
@@ -286,7 +255,10 @@ class Stack(Models):
         self.means.lerp_(gradient, 1 - c.beta1)
         self.squares.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
         denominator = self.squares.sqrt().div_(square_bias.sqrt()).add_(c.epsilon)
-        self.rows.addcdiv_(self.means * (rates / mean_bias), denominator, value=-1)
+        steps = self.means * (rates / mean_bias)
+        if self.learning_rate_factors is not None:
+            steps.mul_(self.learning_rate_factors)
+        self.rows.addcdiv_(steps, denominator, value=-1)
 
 
 def initial_state(layout: Layout, seeds: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -369,7 +341,8 @@ def _hidden(
         normed = _normed(x, weights[block + "feed_forward_norm.weight"][:, None])
         gate, up = _linear(normed, weights[feed_forward + "gate.weight"]).chunk(2, dim=-1)
         x = torch.baddbmm(x, F.silu(gate) * up, weights[feed_forward + "down.weight"].transpose(1, 2))
-    return _normed(x, weights["final_norm.weight"][:, None])
+    x = _normed(x, weights["final_norm.weight"][:, None])
+    return x if c.width_ratio == 1 else x / c.width_ratio
 
 
 def _squared_norms(gradient: Tensor) -> Tensor:

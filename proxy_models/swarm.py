@@ -26,7 +26,7 @@ from proxy_models.model import ModelConfig, parameter_counts
 from proxy_models.optimization import ANNEALED_AT, AdamW, annealed_ends, annealed_schedule
 from proxy_models.run_store import Evaluations, Row, RunStore, Unfinished
 from proxy_models.separate import Separate
-from proxy_models.shards import Tokens, open_tokens
+from proxy_models.shards import TokenReader, Tokens, open_tokens
 from proxy_models.stacked import PRECISIONS, Models, Stack, joined_states
 
 Progress = Callable[[int, int], None]
@@ -203,6 +203,7 @@ class _Swarm:
         if self.precision == "auto":
             self.precision = "bfloat16" if self.device == "cuda" else "float32"
         self.bodies = [tokens.train(source) for source in tokens.sources]
+        self.reader = TokenReader(self.bodies)
         held_out = held_out_texts(tokens, config.model.context, config.evaluation_sequences)
         # Column -> what it is measured on.
         self.texts = {f"bpb.{source}": text.to(self.device) for source, text in held_out.items()}
@@ -405,7 +406,7 @@ class _Trainer:
         if self.resident is None:
             now = slice((step - self.planned.start) * self.batch, (step - self.planned.start + 1) * self.batch)
             rows = read_sequences(
-                self.swarm.bodies, self.source[:, now].ravel(), self.sequence[:, now].ravel(), self.context
+                self.swarm.reader, self.source[:, now].ravel(), self.sequence[:, now].ravel(), self.context
             )
             self.sequences.copy_(torch.from_numpy(rows).view(self.sequences.shape))
         self._train()

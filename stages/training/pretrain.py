@@ -12,6 +12,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from pipeline.stage import Context, Global, Result, StageConfig
 from stages.training.mix import MIX_FILE
+from stages.training.model_card import model_card
 from stages.training.sources import Size, shards_of, source_fingerprints
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Pretrain(Global[PretrainConfig]):
             models = {}
             for i, (name, mixture) in enumerate(mixtures.items()):
                 progress = _stretched(context.progress, i, len(mixtures))
-                models[name] = self._train(name, mixture, mix, inputs["tokens"][0].files_folder, out, context, progress)
+                models[name] = self._train(name, mixture, mix, inputs["tokens"][0], out, context, progress)
         except (MixFileError, MixtureError, ShardError, CheckpointError, DivergenceError, ValueError) as error:
             raise StageError(f"pretraining stopped: {error}") from error
         return Result({"size": self.config.size, "weights": _weights(mix), "models": models})
@@ -78,7 +79,7 @@ class Pretrain(Global[PretrainConfig]):
         name: str,
         mixture: Mapping[str, float],
         mix: MixFile,
-        shards: Path,
+        shards: Artifact,
         out: Path,
         context: Context,
         progress: Callable[[int, int], None],
@@ -90,7 +91,7 @@ class Pretrain(Global[PretrainConfig]):
         from proxy_models.shards import open_tokens
 
         c = self.config
-        tokens = open_tokens(shards)
+        tokens = open_tokens(shards.files_folder)
         tokens.verify_digests()
         model = sized(c.size, tokens.vocabulary)
         steps = mix.target_tokens // (c.batch * model.context)
@@ -109,10 +110,26 @@ class Pretrain(Global[PretrainConfig]):
             checkpoint_every_s=c.checkpoint_every_s,
         )
         result = pretrain(tokens, loop, mixture, context.work / name, progress)
-        export_huggingface(result.model, model, tokens, out / name)
+        parameters = parameter_counts(model)
+        training = {
+            "size": c.size,
+            "parameters, without embedding and head": f"{parameters.trunk:,}",
+            "parameters of embedding and head": f"{parameters.embedding + parameters.head:,}",
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "sequences a step": c.batch,
+            "tokens a sequence": model.context,
+            "peak learning rate": c.learning_rate,
+            "seed": context.seed,
+            "tokens' fingerprint": tokens.fingerprint,
+        }
+        end = {metric: value for metric, value in result.evaluations[-1].items() if metric != "step"}
+        title = f"{c.size}, {name} mix"
+        card = model_card(title, mixture, mix, shards.summary["sources"], training, end)
+        export_huggingface(result.model, model, tokens, out / name, card)
         return {
             "ratios": dict(mixture),
-            "parameters": parameter_counts(model)._asdict(),
+            "parameters": parameters._asdict(),
             "steps": result.steps,
             "tokens": result.tokens,
             "evaluations": result.evaluations,

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pipeline.artifact import Artifact, digest_of
 
-Size = Literal["tiny", "nano", "demo", "S", "M", "L"]
+Size = Literal[
+    "tiny", "nano", "demo", "S", "M", "L", "1M", "3M", "10M", "30M", "100M", "300M", "1B", "3B", "7B"
+]  # fmt: skip
 """Named model sizes of proxy_models.model, spelled out so that a recipe is checked without torch."""
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_models.loader import MixtureError, Order, draw_totals, matched_cut, permuted, read_batches, read_sequences
-from proxy_models.shards import Tokens
+from proxy_models.shards import TokenReader, Tokens
 
 RATIOS = st.lists(st.floats(0, 1), min_size=1, max_size=8).filter(lambda ratios: sum(ratios) > 0.01)
 
@@ -207,7 +207,7 @@ def test_ratios_that_are_no_mixture_are_refused(ratios: tuple[float, float]) -> 
 def test_sequences_are_cuts_of_the_body_with_the_next_token_as_last_target(tokens: Tokens) -> None:
     body = tokens.train("sums")
     whole = np.concatenate([np.fromfile(file.path, dtype="<u2") for file in body.files])
-    rows = read_sequences([body], np.array([0, 0]), np.array([3, 0]), context=16)
+    rows = read_sequences(TokenReader([body]), np.array([0, 0]), np.array([3, 0]), context=16)
     assert np.array_equal(rows, [whole[48:65], whole[0:17]])
 
 
@@ -222,7 +222,7 @@ def test_batches_are_the_slots_of_each_run_in_order(tokens: Tokens, first_step: 
         assert rows.shape == (2, 2, 17)
         for k, order in enumerate(orders):
             draws = order.block(2 * step, 2 * step + 2)
-            assert np.array_equal(rows[k], read_sequences(bodies, draws.source, draws.sequence, 16))
+            assert np.array_equal(rows[k], read_sequences(TokenReader(bodies), draws.source, draws.sequence, 16))
         steps += 1
     assert first_step + steps == 100
 

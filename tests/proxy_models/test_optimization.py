@@ -1,11 +1,20 @@
 """Learning rates: presets by name, and a run that comes down at a quarter, half and all of its steps."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_models.model import SIZES
-from proxy_models.optimization import annealed_ends, annealed_schedule, learning_rate_of, warmup_stable_decay
+from proxy_models.model import SIZES, Transformer, sized
+from proxy_models.optimization import (
+    AdamW,
+    Schedule,
+    annealed_ends,
+    annealed_schedule,
+    learning_rate_of,
+    warmup_stable_decay,
+)
 
 
 def test_the_schedule_by_hand() -> None:
@@ -55,3 +64,26 @@ def test_presets_that_do_not_exist_are_refused() -> None:
         learning_rate_of("high", "S")
     with pytest.raises(ValueError, match="no size 'XL'; the sizes are tiny"):
         learning_rate_of("low", "XL")
+
+
+def test_a_cosine_by_hand() -> None:
+    # 2 steps up, then 4 down from 1 to the floor of 0.2 at the end: 1, (2 + sqrt 2) / 4 of the way, half, ...
+    expected = [0.5, 1.0, 1.0, 0.2 + 0.8 * (2 + 2**0.5) / 4, 0.6, 0.2 + 0.8 * (2 - 2**0.5) / 4]
+    found = [Schedule("cosine", warmup=1 / 3, floor=0.2).share(step, 6) for step in range(6)]
+    assert found == pytest.approx(expected)
+
+
+def test_a_schedule_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="no schedule 'triangle'"):
+        Schedule("triangle")  # type: ignore[arg-type]
+
+
+def test_matrices_of_a_wider_model_have_a_smaller_rate_and_the_same_decay_of_each_step() -> None:
+    config = dataclasses.replace(sized("tiny", 61), base_width=4)  # four times as wide
+    model = Transformer(config)
+    groups = AdamW(weight_decay=0.1).of(model, 1e-2).param_groups
+    of = {id(p): (group["lr"], group["lr"] * group["weight_decay"]) for group in groups for p in group["params"]}
+    found = {name: of[id(p)] for name, p in model.named_parameters()}
+    assert found["embedding.weight"] == pytest.approx((1e-2, 1e-3))
+    assert found["blocks.0.attention.query.weight"] == pytest.approx((2.5e-3, 1e-3))
+    assert found["blocks.1.attention_norm.weight"] == pytest.approx((1e-2, 0))

@@ -1,17 +1,29 @@
 """Pretraining: learns, resumes with the same bits, and outlives a damaged checkpoint."""
 
 import dataclasses
+import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from proxy_models.batches import Loader
 from proxy_models.checkpoints import CheckpointError, Checkpoints
+from proxy_models.evaluation import read_answer_set
+from proxy_models.export import export_huggingface
+from proxy_models.initial_weights import initial_weights
 from proxy_models.loader import MixtureError
-from proxy_models.model import sized
-from proxy_models.optimization import warmup_stable_decay
+from proxy_models.model import Transformer, init_weights, sized
+from proxy_models.muon import Muon
+from proxy_models.optimization import Schedule, warmup_stable_decay
+from proxy_models.phases import Phase
+from proxy_models.plan import TrainingPhase
 from proxy_models.pretrain import DivergenceError, PretrainConfig, PretrainResult, pretrain
 from proxy_models.shards import Tokens
+from proxy_models.spikes import SpikeRule
+from proxy_models.training_log import mfu
 
 CONFIG = PretrainConfig(
     model=sized("tiny", vocabulary=257),
@@ -81,7 +93,7 @@ def test_the_folder_of_another_run_is_refused(tokens: Tokens, tmp_path: Path) ->
 
 def test_the_last_two_checkpoints_are_kept(tokens: Tokens, tmp_path: Path) -> None:
     run(tokens, tmp_path, stop=5)
-    kept = sorted(path.name for path in tmp_path.iterdir())
+    kept = sorted(path.name for path in tmp_path.glob("*.checkpoint*"))
     assert kept == ["step-0000000004.checkpoint", "step-0000000005.checkpoint"]
 
 
@@ -116,3 +128,222 @@ def test_the_schedule_by_hand() -> None:
 
 def test_a_schedule_without_warmup_and_decay_is_flat() -> None:
     assert [warmup_stable_decay(step, 5, warmup=0.0, decay=0.0) for step in range(5)] == [1.0] * 5
+
+
+PHASES = [
+    TrainingPhase({"sums": 1, "code": 1}, share=0.6),
+    TrainingPhase({"sentences": 1}, share=0.4, replay=0.3, rates=(0.5, 0.0), context=32, rope_base=50_000.0),
+]
+
+
+def in_phases(
+    tokens: Tokens, work: Path, stop: int | None = None, config: PretrainConfig = CONFIG, **others: Any
+) -> PretrainResult:
+    return pretrain(tokens, config, PHASES, work, lambda done, total: None, stop_after_step=stop, **others)
+
+
+@pytest.mark.parametrize("stop", [5, 12, 15])
+def test_a_run_of_phases_continues_with_the_same_bits(tokens: Tokens, tmp_path: Path, stop: int) -> None:
+    whole = in_phases(tokens, tmp_path / "whole")
+    assert (whole.model.config.context, whole.model.config.rope_base) == (32, 50_000.0)
+    in_phases(tokens, tmp_path / "parts", stop=stop)
+    assert in_phases(tokens, tmp_path / "parts").losses == whole.losses
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": Muon()},
+        {"schedule": Schedule("cosine")},
+        {"accumulate": 2, "z_loss": 1e-4},
+        {"products": "bfloat16"},
+        {"packing": "best_fit", "masks_documents": True},
+        {
+            "model": dataclasses.replace(CONFIG.model, experts=4, experts_per_token=2, expert_width=8),
+            "balance_loss": 1e-3,
+        },
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_each_way_to_train_learns_and_continues_with_the_same_bits(
+    tokens: Tokens, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    config = dataclasses.replace(CONFIG, **change)
+    whole = run(tokens, tmp_path / "whole", config=config)
+    assert sum(whole.losses[-3:]) / 3 < whole.losses[0] - 0.1
+    run(tokens, tmp_path / "parts", stop=7, config=config)
+    assert run(tokens, tmp_path / "parts", config=config).losses == whole.losses
+
+
+def test_a_batch_in_parts_is_the_batch(tokens: Tokens, tmp_path: Path) -> None:
+    whole = run(tokens, tmp_path / "whole", config=dataclasses.replace(CONFIG, batch=4))
+    parts = run(tokens, tmp_path / "parts", config=dataclasses.replace(CONFIG, batch=4, accumulate=4))
+    assert parts.losses == pytest.approx(whole.losses, abs=1e-5)
+
+
+@pytest.mark.parametrize("packing", ["concatenated", "best_fit"])
+def test_the_loss_of_a_step_is_the_mean_over_the_targets(tokens: Tokens, tmp_path: Path, packing: Any) -> None:
+    config = dataclasses.replace(CONFIG, packing=packing, accumulate=2)
+    found = run(tokens, tmp_path, stop=1, config=config)
+    model = Transformer(CONFIG.model)
+    init_weights(model, CONFIG.seed)
+    batch = next(Loader(tokens, [Phase(MIXTURE, 20, 2, 16)], packing=packing).batches())
+    losses = model.token_losses(torch.from_numpy(batch.sequences))
+    counted = losses if batch.is_target is None else losses[torch.from_numpy(batch.is_target)]
+    assert found.losses[0] == pytest.approx(counted.mean().item(), abs=1e-5)
+
+
+def test_a_run_starts_from_a_checkpoint_or_an_exported_folder(tokens: Tokens, tmp_path: Path) -> None:
+    first = run(tokens, tmp_path / "first")
+    card = "---\nlibrary_name: transformers\n---\n"
+    export_huggingface(first.model, CONFIG.model, tokens, tmp_path / "exported", card)
+    nothing = dataclasses.replace(CONFIG, steps=1, learning_rate=0.0)
+    for start in (tmp_path / "first", tmp_path / "exported", max((tmp_path / "first").glob("*.checkpoint"))):
+        found = pretrain(
+            tokens, nothing, MIXTURE, tmp_path / f"from-{start.name}", lambda done, total: None, start=start
+        )
+        for name, weight in first.model.state_dict().items():
+            assert torch.equal(found.model.state_dict()[name], weight), (start, name)
+        assert found.losses[0] < first.losses[0] - 0.1
+
+
+def test_weights_of_another_model_are_refused(tokens: Tokens, tmp_path: Path) -> None:
+    run(tokens, tmp_path / "first", stop=1)
+    wider = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, ffn_width=64))
+    with pytest.raises(
+        CheckpointError, match=r"feed_forward.down.weight has shape \(16, 32\), this model's has \(16, 64"
+    ):
+        in_phases(tokens, tmp_path / "second", config=wider, start=tmp_path / "first")
+
+
+def test_a_folder_without_weights_is_refused(tokens: Tokens, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="neither a checkpoint"):
+        in_phases(tokens, tmp_path / "work", start=tmp_path / "empty")
+
+
+# A first window of steps that jump about less than so many deviations; then a rate at which a step does harm.
+SPIKY = dataclasses.replace(
+    CONFIG,
+    steps=40,
+    learning_rate=3e-2,
+    spikes=SpikeRule(window=6, deviations=1.5, at_most=40),
+    checkpoint_every_steps=4,
+)
+
+
+@pytest.mark.parametrize("response", ["skip", "rewind"])
+def test_spikes_are_answered_and_told_the_same_after_a_resume(tokens: Tokens, tmp_path: Path, response: Any) -> None:
+    config = dataclasses.replace(SPIKY, spikes=dataclasses.replace(SPIKY.spikes, response=response))
+    whole = run(tokens, tmp_path / "whole", config=config)
+    assert whole.spikes
+    assert len(whole.messages) == len(whole.spikes)
+    assert ("resumed_from" in whole.spikes[0]) == (response == "rewind")
+    assert len(whole.losses) == 40
+    for stop in (9, 22, 33):
+        run(tokens, tmp_path / "parts", stop=stop, config=config)
+    resumed = run(tokens, tmp_path / "parts", config=config)
+    assert resumed.losses == whole.losses
+    assert resumed.spikes == whole.spikes
+
+
+def test_a_skipped_batch_leaves_the_weights_as_they_were(tokens: Tokens, tmp_path: Path) -> None:
+    whole = run(tokens, tmp_path / "whole", config=SPIKY)
+    step = int(whole.spikes[0]["step"])
+    config = dataclasses.replace(SPIKY, checkpoint_every_steps=1)
+    weights = []
+    for done in (step, step + 1):
+        run(tokens, tmp_path / "steps", stop=done, config=config)
+        weights.append(initial_weights(tmp_path / "steps", Transformer(CONFIG.model))[0])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_more_spikes_than_are_allowed_end_the_run(tokens: Tokens, tmp_path: Path) -> None:
+    config = dataclasses.replace(SPIKY, spikes=dataclasses.replace(SPIKY.spikes, at_most=1))
+    with pytest.raises(DivergenceError, match=r"is a spike after 1 others, the last at step \d+"):
+        run(tokens, tmp_path, config=config)
+
+
+def test_a_loss_that_is_not_finite_is_a_spike(tokens: Tokens, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, spikes=SpikeRule(window=50, at_most=100))
+    result = run(tokens, tmp_path, config=config)
+    assert len(result.spikes) > 10
+    assert result.spikes[0]["step"] > 0
+
+
+def test_the_log_has_each_step_once_over_a_resume(tokens: Tokens, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, log_every=1, checkpoint_every_steps=5)
+    run(tokens, tmp_path, stop=8, config=config)
+    result = run(tokens, tmp_path, config=config)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert "6 * matrix parameters" in lines[0]["run"]["mfu"]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 21))
+    assert [line["loss"] for line in steps] == result.losses
+    assert [line["tokens"] for line in steps] == [step * 32 for step in range(1, 21)]
+    assert all(line["mfu"] is None and line["tokens_per_s"] > 0 for line in steps)
+    assert [line["step"] for line in lines if "bpb.sums" in line] == [8, 16, 20]
+
+
+def test_mfu_by_hand() -> None:
+    config = sized("1B", 32_768)
+    matrices = 20 * (2 * 2048 * 2048 + 2 * 2048 * 1024 + 3 * 2048 * 6144) + 32_768 * 2048
+    flops = 6 * matrices + 12 * 20 * 16 * 128 * 2048
+    assert mfu(50_000, config, "NVIDIA H200") == pytest.approx(50_000 * flops / 989e12)
+    assert mfu(100_000, config, "NVIDIA H200", cards=2) == pytest.approx(50_000 * flops / 989e12)
+    assert mfu(50_000, config, "Some CPU") is None
+
+
+def test_answer_sets_are_measured_during_the_run(tokens: Tokens, tmp_path: Path) -> None:
+    path = tmp_path / "capitals.jsonl"
+    path.write_text('{"prompt": "1 + 1 =", "answer": " 2"}\n')
+    answers = read_answer_set(path, tokens, 16)
+    result = pretrain(tokens, CONFIG, MIXTURE, tmp_path / "work", lambda done, total: None, evaluation_sets=[answers])
+    assert [evaluation["answers.capitals"] > 0 for evaluation in result.evaluations] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"products": "fp8"}, "products 'fp8' are not built"),
+        ({"products": "int4"}, "no products 'int4'"),
+        ({"accumulate": 0}, "must be at least 1"),
+        ({"spikes": SpikeRule("rewind")}, "a rewind needs checkpoint_every_steps"),
+        ({"packing": "best_fit", "z_loss": 1e-4}, "best-fit packing has padding"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_weights_and_biases_is_asked_for_and_not_there(tokens: Tokens, tmp_path: Path) -> None:
+    if importlib.util.find_spec("wandb"):
+        pytest.skip("wandb is installed")
+    with pytest.raises(ModuleNotFoundError, match="pip install wandb"):
+        run(tokens, tmp_path, config=dataclasses.replace(CONFIG, wandb={"project": "x"}))
+
+
+def test_spikes_are_judged_by_the_losses_that_were_none(tokens: Tokens, tmp_path: Path) -> None:
+    assert SPIKY.spikes is not None
+    result = run(tokens, tmp_path, config=SPIKY)
+    usual: list[float] = []
+    spikes = []
+    for step, loss in enumerate(result.losses):
+        if loss > SPIKY.spikes.limit(usual):
+            spikes.append(step)
+        else:
+            usual.append(loss)
+    assert [spike["step"] for spike in result.spikes] == spikes
+    assert len(spikes) > 1
+
+
+def test_a_rewind_goes_back_to_the_weights_of_the_last_checkpoint(tokens: Tokens, tmp_path: Path) -> None:
+    assert SPIKY.spikes is not None
+    config = dataclasses.replace(SPIKY, spikes=dataclasses.replace(SPIKY.spikes, response="rewind"))
+    spikes = run(tokens, tmp_path / "whole", config=config).spikes
+    spike = next(spike for spike in spikes if spike["step"] > spike["resumed_from"])
+    stopped = run(tokens, tmp_path / "stopped", stop=int(spike["step"]) + 1, config=config)
+    path = tmp_path / "stopped" / f"step-{spike['resumed_from']:010.0f}.checkpoint"
+    for name, weight in initial_weights(path, Transformer(CONFIG.model))[0].items():
+        assert torch.equal(stopped.model.state_dict()[name], weight), name

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
 
-from proxy_models.shards import ShardError, Tokens, open_tokens
+from proxy_models.shards import ShardError, TokenBody, TokenFile, TokenReader, Tokens, open_tokens
 
 
 def test_sources_are_in_the_order_of_tokens_json(tokens: Tokens) -> None:
@@ -40,6 +42,76 @@ def test_a_stretch_may_run_over_several_files(tokens: Tokens) -> None:
     whole = np.concatenate([np.fromfile(file.path, dtype="<u2") for file in body.files])
     assert len(body.files) > 2
     assert np.array_equal(body.gather(np.array([1]), body.tokens - 1)[0], whole[1:])
+
+
+def plain_rows(bodies: list[TokenBody], source: list[int], start: list[int], length: int) -> np.ndarray:
+    """Stretches of tokens in Python and numpy, file after file: the reference of TokenReader."""
+    rows = []
+    for d, first in zip(source, start, strict=True):
+        row: list[int] = []
+        for file in bodies[d].files:
+            ids = np.fromfile(file.path, dtype=bodies[d].dtype)
+            row += ids[max(0, first) : first + length - len(row)].tolist() if first < len(ids) else []
+            first = max(0, first - len(ids)) if not row else 0
+            if len(row) == length:
+                break
+        rows.append(row)
+    return np.array(rows, dtype=np.int64)
+
+
+@given(st.data(), st.sampled_from(["<u2", "<u4"]))
+def test_stretches_of_many_bodies_are_those_read_plainly(
+    small_bodies: dict[str, list[TokenBody]], choice: st.DataObject, dtype: str
+) -> None:
+    bodies = small_bodies[dtype]
+    length = choice.draw(st.integers(1, 60))
+    stretch = st.integers(0, len(bodies) - 1).flatmap(
+        lambda d: st.tuples(st.just(d), st.integers(0, bodies[d].tokens - length))
+    )
+    source, start = zip(*choice.draw(st.lists(stretch, min_size=1, max_size=20)), strict=True)
+    rows = TokenReader(bodies).rows(np.array(source), np.array(start), length)
+    assert rows.dtype == np.int64
+    assert np.array_equal(rows, plain_rows(bodies, source, start, length))
+
+
+@pytest.fixture(scope="module")
+def small_bodies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[TokenBody]]:
+    """For each dtype three bodies in files of odd sizes, with the largest id of the type."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("small")
+    bodies: dict[str, list[TokenBody]] = {}
+    for dtype in ("<u2", "<u4"):
+        for name, sizes in (("a", [60]), ("b", [1, 2, 3, 40, 5, 70]), ("c", [7] * 15)):
+            files = []
+            for number, size in enumerate(sizes):
+                ids = rng.integers(0, np.iinfo(dtype).max, size, dtype=dtype, endpoint=True)
+                ids[-1] = np.iinfo(dtype).max
+                path = folder / f"{name}{dtype[1:]}{number}.bin"
+                path.write_bytes(ids.tobytes())
+                files.append(TokenFile(path, size, ""))
+            body = TokenBody(name, "train", tuple(files), np.dtype(dtype), sum(sizes), 1, 1)
+            bodies.setdefault(dtype, []).append(body)
+    return bodies
+
+
+def test_stretches_are_copied_to_where_they_are_wanted_and_nowhere_else(
+    small_bodies: dict[str, list[TokenBody]],
+) -> None:
+    bodies = small_bodies["<u2"]
+    out = np.full(20, -7, dtype=np.int32)
+    source, start, length, at = (np.array(numbers) for numbers in ((1, 0), (0, 50), (6, 2), (3, 15)))
+    TokenReader(bodies).read(source, start, length, at, out)
+    assert out[3:9].tolist() == plain_rows(bodies, [1], [0], 6)[0].tolist()
+    assert out[15:17].tolist() == plain_rows(bodies, [0], [50], 2)[0].tolist()
+    assert out[[*range(3), *range(9, 15), *range(17, 20)]].tolist() == [-7] * 12
+
+
+@pytest.mark.parametrize(("start", "length", "at"), [(-1, 5, 0), (56, 5, 0), (0, 5, 16), (0, 5, -1)])
+def test_a_stretch_out_of_bounds_is_refused(
+    small_bodies: dict[str, list[TokenBody]], start: int, length: int, at: int
+) -> None:
+    arguments = (np.array([number]) for number in (0, start, length, at))
+    with pytest.raises(IndexError, match=f"a/train: 5 tokens from {start} on, of 60, to {at} of 20"):
+        TokenReader(small_bodies["<u2"]).read(*arguments, np.zeros(20, dtype=np.int64))
 
 
 @pytest.mark.parametrize("at_most", [1, 7, 1 << 20])
@@ -127,6 +199,17 @@ def test_changed_bytes_of_the_right_size_are_found_by_digest(copied: Path) -> No
     damaged.write_bytes(content)
     with pytest.raises(ShardError, match=r"code/train-00000\.bin"):
         open_tokens(copied).verify_digests()
+
+
+def test_another_tokenizer_than_the_one_named_is_found(copied: Path) -> None:
+    open_tokens(copied).check_tokenizer()
+    path = copied / "tokenizer.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ShardError, match=r"tokenizer\.json has sha256 \w+, but the tokens were made with"):
+        open_tokens(copied).check_tokenizer()
+    path.unlink()
+    with pytest.raises(ShardError, match=r"tokenizer\.json is absent; copy it"):
+        open_tokens(copied).check_tokenizer()
 
 
 def test_counts_that_do_not_sum_are_refused(copied: Path) -> None:

@@ -1,19 +1,22 @@
 """K models in a stack are K models: same losses, gradients and steps, and nothing leaks between them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from proxy_models.model import ModelConfig, Transformer, init_weights, sized
+from proxy_models.model import ModelConfig, Transformer, init_weights, learning_rate_factor, sized
 from proxy_models.optimization import AdamW, annealed_schedule
 from proxy_models.separate import Separate
 from proxy_models.stacked import Models, Stack, joined_states, rows_of_state
 
 TIED = sized("tiny", vocabulary=50)
 UNTIED = ModelConfig(50, 24, 3, 4, 2, 10, 40, 12, tied=False)
+OTHER_WIDTH = replace(TIED, base_width=24)  # than that which its learning rate is of
 BOTH = pytest.mark.parametrize("config", [TIED, UNTIED], ids=["tied", "untied"])
+ALL = pytest.mark.parametrize("config", [TIED, UNTIED, OTHER_WIDTH], ids=["tied", "untied", "other width"])
 SEEDS = [3, 1, 4]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
@@ -59,7 +62,7 @@ def split(gradients: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor
 
 
 # 3 tokens of 24 or 32 at a time; all tokens of 1 model; of 2 of 3 models; of all.
-@BOTH
+@ALL
 @pytest.mark.parametrize("logits_at_once", [150, 1600, 3200, 1 << 20])
 def test_losses_and_gradients_are_those_of_each_model_alone(config: ModelConfig, logits_at_once: int) -> None:
     stack = started(config, "float64")
@@ -105,14 +108,16 @@ def alone(config: ModelConfig, precision: str, steps: int, k: int) -> list[float
     model = Transformer(config).to(torch.float64 if precision == "float64" else torch.float32)
     init_weights(model, SEEDS[k])
     learning_rates, clips = rates(3)
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    norms = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0.0}]
+    factors = [learning_rate_factor(name, config) for name, _ in model.named_parameters()]
+    groups = [
+        {"params": [p], "weight_decay": 0.1 / factor if p.ndim > 1 else 0.0}
+        for p, factor in zip(model.parameters(), factors, strict=True)
+    ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, foreach=False)
     losses = []
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rates[k].item() * annealed_schedule(step, steps, 0.05, 0.3)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] = learning_rates[k].item() * factor * annealed_schedule(step, steps, 0.05, 0.3)
         loss = model.token_losses(batch_of(config, 3, seed=step)[k]).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -135,7 +140,7 @@ def trained(models: Models, steps: int, scheduled: bool = False, change: dict[in
     return torch.stack(losses)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize(("precision", "steps", "apart"), [("float64", 10, 1e-12), ("float32", 50, 5e-6)])
 def test_a_stack_trains_each_model_as_torch_does_alone(
     config: ModelConfig, precision: str, steps: int, apart: float
@@ -146,7 +151,7 @@ def test_a_stack_trains_each_model_as_torch_does_alone(
     assert (stacked - expected).abs().max() <= apart
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize(("precision", "steps", "apart"), [("float64", 10, 1e-12), ("float32", 50, 5e-6)])
 def test_the_separate_worker_trains_one_after_another_as_a_stack_does(
     config: ModelConfig, precision: str, steps: int, apart: float
@@ -174,6 +179,31 @@ def test_token_losses_are_those_of_each_model_alone() -> None:
             model = Transformer(UNTIED).double()
             init_weights(model, SEEDS[k])
             assert torch.allclose(losses, model.token_losses(sequences), rtol=0, atol=1e-13)
+
+
+def test_weights_decay_alike_whatever_their_learning_rate() -> None:
+    optimizer = AdamW(weight_decay=1e28)  # at a rate of 1e-30, the gradients move nothing
+    for models in (Stack(OTHER_WIDTH, 1, optimizer, "float64"), Separate(OTHER_WIDTH, optimizer, "float64")):
+        models.start([0])
+        before = models.rows.clone()
+        models.train_step(batch_of(OTHER_WIDTH, 1), torch.full((1,), 1e-30, dtype=torch.float64), torch.ones(1))
+        kept = models.rows[:, : models.layout.matrices] / before[:, : models.layout.matrices]
+        assert torch.allclose(kept, torch.tensor(0.99, dtype=torch.float64), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "only_in_pretraining",
+    [
+        {"experts": 2, "experts_per_token": 1, "expert_width": 8},
+        {"sliding_window": 4, "full_attention_every": 0},
+    ],
+    ids=["experts", "sliding window"],
+)
+def test_what_only_pretraining_has_is_refused(only_in_pretraining: dict[str, int]) -> None:
+    config = replace(TIED, **only_in_pretraining)
+    for models in (lambda: Stack(config, 2, AdamW()), lambda: Separate(config, AdamW())):
+        with pytest.raises(ValueError, match="no experts, no sliding_window"):
+            models()
 
 
 def test_other_data_for_one_model_leaves_the_others_bit_identical() -> None:

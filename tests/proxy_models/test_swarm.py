@@ -20,7 +20,7 @@ from proxy_models.device import ResidentTokens
 from proxy_models.evaluation import read_answer_set
 from proxy_models.loader import MixtureError, Order, read_sequences
 from proxy_models.model import sized
-from proxy_models.shards import Tokens
+from proxy_models.shards import TokenReader, Tokens
 from proxy_models.swarm import Run, SwarmConfig, train_group, train_swarm
 
 RUNS = [
@@ -306,7 +306,7 @@ def test_another_process_continues_what_a_killed_one_has_left(
 def test_resident_tokens_give_the_sequences_of_the_files(tokens: Tokens) -> None:
     bodies = [tokens.train(source) for source in tokens.sources]
     draws = Order((0.2, 0.5, 0.3), tuple(b.sequence_count(16) for b in bodies), 60, seed=1).block(0, 60)
-    expected = read_sequences(bodies, draws.source, draws.sequence, 16)
+    expected = read_sequences(TokenReader(bodies), draws.source, draws.sequence, 16)
     resident = ResidentTokens(bodies, "cpu")
     starts = torch.from_numpy(resident.starts(draws.source, draws.sequence, 16)).view(3, 20)
     assert torch.equal(resident.gather(starts, 17), torch.from_numpy(expected).view(3, 20, 17))

@@ -1,0 +1,80 @@
+"""Weights that a run starts from: of another run's checkpoint, or of a folder in Hugging Face's format."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from proxy_models.checkpoints import CheckpointError
+from proxy_models.export import IN_BLOCK, OF_EXPERTS, TOP_LEVEL
+from proxy_models.model import Transformer
+
+
+def initial_weights(start: Path, model: Transformer) -> tuple[dict[str, Tensor], str]:
+    """Weights by the model's names, and a sha256 of what they were read from.
+
+    start: a checkpoint file; a folder of checkpoints, of which the newest undamaged one is taken; or a folder that
+    export_huggingface wrote. Raises CheckpointError for anything else, and for weights of another model.
+    """
+    paths = [start] if start.is_file() else sorted(start.glob("step-*.checkpoint"), reverse=True)
+    for path in paths:
+        digest, _, payload = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(payload).hexdigest().encode() == digest:
+            state = torch.load(io.BytesIO(payload), weights_only=True)["state"]
+            weights = {name: kept["weight"] for name, kept in state["training"].items()}
+            return _checked(weights, model, path), digest.decode()
+    if paths:
+        raise CheckpointError(f"{start}: every checkpoint is damaged; start from another one")
+    if files := sorted(start.glob("*.safetensors")):
+        return _checked(_from_qwen3(files, model), model, start), _digest_of(files)
+    raise CheckpointError(f"{start} is neither a checkpoint, nor a folder of checkpoints or of *.safetensors")
+
+
+def _digest_of(files: list[Path]) -> str:
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _from_qwen3(files: list[Path], model: Transformer) -> dict[str, Tensor]:
+    """The reverse of export.py's renaming."""
+    found: dict[str, Tensor] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
+    weights = {}
+    for name in model.state_dict():
+        if name in TOP_LEVEL:
+            weight = found.get(TOP_LEVEL[name])
+            # export.py divides it, since Qwen3 does not divide its logits.
+            if weight is not None and name == "final_norm.weight":
+                weight = weight * model.config.width_ratio
+        else:
+            _, layer, within = name.split(".", 2)
+            block = f"model.layers.{layer}."
+            if within in OF_EXPERTS:
+                parts = [found.get(block + OF_EXPERTS[within].format(x)) for x in range(model.config.experts)]
+                whole = [part for part in parts if part is not None]
+                weight = torch.stack(whole) if len(whole) == len(parts) else None
+            else:
+                weight = found.get(block + IN_BLOCK[within])
+        if weight is not None:
+            weights[name] = weight
+    return weights
+
+
+def _checked(weights: dict[str, Tensor], model: Transformer, where: Path) -> dict[str, Tensor]:
+    wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{where} is of another model: {name} has shape {found.get(name, 'none')}, this model's has "
+                f"{wanted.get(name, 'none')}; give the model the size that the weights were trained with"
+            )
+    return weights
