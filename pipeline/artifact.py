@@ -165,8 +165,9 @@ class Artifact:
 
     @property
     def files_folder(self) -> Path:
-        """Folder of the files of an artifact written by a global stage (one part)."""
-        return self.folder / self.parts[0].folder
+        """Folder of the files of an artifact that one task has written, or put together."""
+        (part,) = self.parts
+        return self.folder / part.folder
 
     def file_paths(self, name: str) -> Iterator[Path]:
         """The file called ``name`` of each part that has it, in part order."""
@@ -348,7 +349,7 @@ class ArtifactFolder:
         )
 
 
-def file_record(folder: Path, path: Path, rows: int | None = None) -> File:
-    """The record of a finished file, which is on the disk when this returns."""
+def file_record(folder: Path, path: Path, rows: int | None = None, sha256: str | None = None) -> File:
+    """The record of a finished file, which is on the disk when this returns. ``sha256``: its digest if it is known."""
     storage.flush(path)
-    return File(path.relative_to(folder).as_posix(), path.stat().st_size, storage.sha256_of(path), rows)
+    return File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256 or storage.sha256_of(path), rows)

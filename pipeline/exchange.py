@@ -108,10 +108,25 @@ def partition_tables(paths: Sequence[Path], partition: int, columns: Sequence[st
     """The same rows, a row group at a time."""
     for path in paths:
         with pq.ParquetFile(path) as file:
-            partitions = json.loads(file.metadata.metadata[PARTITIONS])
-            if len(partitions) != file.num_row_groups:
-                raise StageError(
-                    f"{path}: {file.num_row_groups} row groups, but partitions of {len(partitions)}: a bug"
-                )
-            for group in (i for i, written in enumerate(partitions) if written == partition):
+            for group in (i for i, written in enumerate(_partitions_of(file.metadata, path)) if written == partition):
                 yield file.read_row_group(group, columns=columns, use_threads=False)
+
+
+def _partitions_of(metadata: pq.FileMetaData, path: Path) -> list[int]:
+    """The partition of each row group."""
+    partitions: list[int] = json.loads(metadata.metadata[PARTITIONS])
+    if len(partitions) != metadata.num_row_groups:
+        raise StageError(f"{path}: {metadata.num_row_groups} row groups, but partitions of {len(partitions)}: a bug")
+    return partitions
+
+
+def column_bytes(paths: Sequence[Path], partition: int, column: str) -> int:
+    """Bytes that a column of one partition takes in all files, lengths and page headers included."""
+    total = 0
+    for path in paths:
+        metadata = pq.read_metadata(path)
+        number = metadata.schema.names.index(column)
+        for group, written in enumerate(_partitions_of(metadata, path)):
+            if written == partition:
+                total += metadata.row_group(group).column(number).total_uncompressed_size
+    return total

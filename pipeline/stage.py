@@ -261,6 +261,7 @@ class Result:
 
     summary: dict[str, Any] = field(default_factory=dict)  # JSON; goes into the manifest, read by the report
     counts: Mapping[str, Counts] = field(default_factory=dict)  # by source
+    linked: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of files that are links to committed ones
 
 
 class Global(Stage[C]):

@@ -155,7 +155,8 @@ def _run_wide(
     ledger = Ledger()
     ledger.steps[step.label] = dict(result.counts)
     ledger.check(spec.artifact)
-    files = [file_record(attempt, path) for path in sorted(attempt.rglob("*")) if path.is_file()]
+    paths = (path for path in sorted(attempt.rglob("*")) if path.is_file())
+    files = [file_record(attempt, p, sha256=result.linked.get(p.relative_to(attempt).as_posix())) for p in paths]
     return ledger, result.summary, files
 
 

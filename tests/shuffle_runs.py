@@ -31,7 +31,7 @@ def documents_artifact(name: str, tables: Sequence[pa.Table], folder: Path) -> A
 
 
 def run_shuffle(
-    stage: Shuffle[Any], inputs: Mapping[str, Sequence[Artifact]], folder: Path, name: str = "shuffled"
+    stage: Shuffle[Any], inputs: Mapping[str, Sequence[Artifact]], folder: Path, name: str = "shuffled", seed: int = 1
 ) -> Artifact:
     """All phases of a shuffle, each task in a folder of its own; the artifact of its kept parts."""
     home = folder / "artifacts" / name
@@ -40,17 +40,17 @@ def run_shuffle(
     while tasks := stage.plan(inputs, phases):
         assert len({task.phase for task in tasks}) == 1
         assert len({task.name for task in tasks}) == len(tasks)
-        parts = [_part(stage, task, home) for task in tasks]
+        parts = [_part(stage, task, home, seed) for task in tasks]
         kept += [part for task, part in zip(tasks, parts, strict=True) if task.is_kept]
         phases.append(Phase(tasks[0].phase, home, tuple(parts)))
     costs = tuple(phase.costs() for phase in phases)
     return Artifact(name, stage.produces, digest_of(name), home, (), {}, tuple(kept), phases=costs)
 
 
-def _part(stage: Shuffle[Any], task: Task, home: Path) -> Part:
+def _part(stage: Shuffle[Any], task: Task, home: Path, seed: int) -> Part:
     key = digest_of([task.phase, task.name, task.content, task.arguments])[:32]
     attempt = home / "data" / key
     attempt.mkdir(parents=True)
-    result = stage.work(task, attempt, Context(seed=1))
+    result = stage.work(task, attempt, Context(seed=seed))
     files = tuple(file_record(attempt, path) for path in sorted(attempt.rglob("*")) if path.is_file())
     return Part(key, task.name, f"data/{key}", files, Ledger(), result.summary)

@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipeline import storage
-from pipeline.report.checks import tokens_section
 from pipeline.report.costs import cost_section, recipe_section
 from pipeline.report.duplicates import duplicates_section
 from pipeline.report.facts import Facts
@@ -19,6 +18,7 @@ from pipeline.report.quality import quality_section
 from pipeline.report.removed import removed_section
 from pipeline.report.rephrasing import rephrasing_section
 from pipeline.report.thresholds import thresholds_section
+from pipeline.report.tokens import tokens_section
 from pipeline.report.training import model_section
 from pipeline.run import Run
 

@@ -1,29 +1,30 @@
-"""The tokenizer: trained from the corpus, then applied to every document."""
+"""The tokenizer: trained from the corpus, or one that there is already."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from pydantic import Field
 
 from pipeline.artifact import Artifact
 from pipeline.errors import StageError
-from pipeline.stage import DOCUMENT_SCHEMA, Context, Global, Map, Outcome, Result, StageConfig, with_columns
-from stages.tokenize.byte_pair.description import Unsupported
-from stages.tokenize.byte_pair.encoder import Encoded, encoder_of
+from pipeline.stage import Context, Global, RecipePath, Result, StageConfig
+from stages.tokenize.byte_pair.description import Unsupported, described
+from stages.tokenize.byte_pair.splitting import LLAMA3_PATTERN
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
-END_OF_DOCUMENT = "<|endoftext|>"  # id 0
+END_OF_DOCUMENT = "<|endoftext|>"  # of tokenizers trained here: id 0
 BYTES_OF_ALPHABET = 256
 
 
@@ -34,28 +35,26 @@ class TrainTokenizerConfig(StageConfig):
     """Entries, the 256 bytes and the end-of-document token included."""
     sample_bytes: int = Field(100_000_000, gt=0)
     """UTF-8 bytes of text to train on, taken evenly over the documents by a hash of their ids."""
+    digits: Literal[1, 3] = 1
+    """Most digits of a token. 1: each digit is one, and texts are cut into words as by GPT-2, where whitespace stays
+    with the word behind it. 3: as by GPT-4 and Llama 3, where line ends stay with the punctuation before them."""
 
 
 class TrainTokenizer(Global[TrainTokenizerConfig]):
-    """Train a byte-level BPE tokenizer on a sample of all documents.
-
-    Digits stand alone (each is a token), whitespace stays with the word behind it, as in GPT-2.
-    """
+    """Train a byte-level BPE tokenizer on a sample of all documents."""
 
     name = "train_tokenizer"
-    version = 2
+    version = 3
     config_type = TrainTokenizerConfig
     produces: ClassVar[str] = "tokenizer"
 
     def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
-        _limit_threads(context.cpus)
+        limit_threads(context.cpus)
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         share = self.config.sample_bytes / max(1, sum(_text_bytes(inputs["documents"])))
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
+        tokenizer.pre_tokenizer = _words(self.config.digits)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=self.config.vocabulary,
@@ -71,13 +70,29 @@ class TrainTokenizer(Global[TrainTokenizerConfig]):
                 f"set vocabulary to {entries} or less, or give more text"
             )
         tokenizer.save(str(out / TOKENIZER_FILE))
-        return Result({"vocabulary": entries, "sampled_share": min(1.0, share)})
+        return Result({**_facts(out / TOKENIZER_FILE, END_OF_DOCUMENT), "sampled_share": min(1.0, share)})
+
+
+def _words(digits: int) -> Any:
+    """How texts are cut before merges: no token reaches over such a cut."""
+    from tokenizers import Regex, pre_tokenizers
+
+    if digits == 1:
+        return pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def _text_bytes(artifacts: Sequence[Artifact]) -> Iterator[int]:
     for artifact in artifacts:
         for table in artifact.tables(["text"]):
-            yield sum(len((text or "").encode()) for text in table["text"].to_pylist())
+            yield pc.sum(pc.binary_length(table["text"])).as_py() or 0
 
 
 def _sample(artifacts: Sequence[Artifact], share: float, seed: int) -> Iterator[str]:
@@ -90,49 +105,57 @@ def _sample(artifacts: Sequence[Artifact], share: float, seed: int) -> Iterator[
                     yield text
 
 
-class Encode(Map[StageConfig]):
-    """Turn each document's text into token ids, ended by the end-of-document token; the text is left out."""
+class GivenTokenizerConfig(StageConfig):
+    """A tokenizer that there is already."""
 
-    name = "encode"
-    version = 2
-    provides = ("tokens", "encode.bytes")
-    commits_output: ClassVar[bool] = True
+    tokenizer: RecipePath
+    """A tokenizer.json as the tokenizers library writes it."""
+    end_of_document: str = Field(END_OF_DOCUMENT, min_length=1)
+    """Token that is put behind each document, one of the tokenizer's own."""
 
-    def setup(self, context: Context) -> None:
-        _limit_threads(context.cpus)
-        path = context.side["tokenizer"] / TOKENIZER_FILE
-        self._tokenizer = load_tokenizer(path)
-        self._tokenizer.encode_special_tokens = True  # as plain text: a page that names the token must not end there
-        self._end = cast("int", self._tokenizer.token_to_id(END_OF_DOCUMENT))  # load_tokenizer has seen it
-        self._type = pa.uint16() if self._tokenizer.get_vocab_size() <= 2**16 else pa.uint32()
-        encoder = encoder_of(path)
-        self._encoder = None if isinstance(encoder, Unsupported) else encoder
-
-    def process(self, batch: pa.Table) -> Outcome:
-        texts = pc.fill_null(batch.column("text"), "")
-        encoded = self._encoder.encode(texts) if self._encoder else self._encoded_by_library(texts)
-        ids = np.insert(encoded.ids, encoded.ends, self._end).astype(self._type.to_pandas_dtype(), copy=False)
-        starts = np.append(0, encoded.ends + np.arange(1, len(texts) + 1)).astype(np.int32)
-        slim = batch.select([name for name in DOCUMENT_SCHEMA.names if name not in ("text", "origin", "meta")])
-        columns = {
-            "tokens": pa.ListArray.from_arrays(pa.array(starts), pa.array(ids)),
-            "encode.bytes": pc.binary_length(texts).cast(pa.int64()),
-        }
-        return Outcome(with_columns(slim, columns))
-
-    def _encoded_by_library(self, texts: pa.ChunkedArray) -> Encoded:
-        """For tokenizers of other kinds: about twenty times slower."""
-        found = self._tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
-        ids = [np.array(encoding.ids, np.uint32) for encoding in found]
-        ends = np.cumsum([len(row) for row in ids], dtype=np.int64)
-        return Encoded(np.concatenate([np.empty(0, np.uint32), *ids]), ends)
+    model_files: ClassVar[frozenset[str]] = frozenset({"tokenizer"})
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer file.
+class GivenTokenizer(Global[GivenTokenizerConfig]):
+    """Take a tokenizer from a file."""
+
+    name = "given_tokenizer"
+    config_type = GivenTokenizerConfig
+    produces: ClassVar[str] = "tokenizer"
+
+    def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
+        shutil.copyfile(self.config.tokenizer, out / TOKENIZER_FILE)
+        return Result(_facts(out / TOKENIZER_FILE, self.config.end_of_document))
+
+    def note(self) -> str | None:
+        found = described(self.config.tokenizer)
+        if not isinstance(found, Unsupported):
+            return None
+        return (
+            "texts are encoded by the tokenizers library, about twenty times slower than by the encoder for byte-level "
+            f"BPE, which does not do {self.config.tokenizer.name}: {found.reason}"
+        )
+
+
+def _facts(path: Path, end_of_document: str) -> dict[str, Any]:
+    loaded = load_tokenizer(path, end_of_document)
+    return {"vocabulary": loaded.vocabulary, "eod": loaded.end_of_document}
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A tokenizer and what shards are to know of it."""
+
+    tokenizer: Tokenizer
+    vocabulary: int  # one more than the highest id: ids may have holes
+    end_of_document: int  # id of the token
+
+
+def load_tokenizer(path: Path, end_of_document: str = END_OF_DOCUMENT) -> LoadedTokenizer:
+    """A tokenizer file. Texts are encoded whole, whatever the file says of truncation and padding.
 
     Raises:
-        StageError: it is damaged, or has no end-of-document token.
+        StageError: it is absent or damaged, or has no such end-of-document token.
     """
     from tokenizers import Tokenizer
 
@@ -140,10 +163,23 @@ def load_tokenizer(path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise StageError(f"{path} cannot be read as a tokenizer: {error}") from error
-    if tokenizer.token_to_id(END_OF_DOCUMENT) is None:
-        raise StageError(f"{path} has no token {END_OF_DOCUMENT}")
-    return tokenizer
+    end = tokenizer.token_to_id(end_of_document)
+    if end is None:
+        special = sorted(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
+        raise StageError(
+            f"{path} has no token {end_of_document}: set end_of_document to one that it has. Its special tokens: "
+            f"{', '.join(special[:20]) or 'none'}"
+        )
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return LoadedTokenizer(tokenizer, max(tokenizer.get_vocab().values()) + 1, end)
 
 
-def _limit_threads(cpus: int) -> None:
+def dtype_of(vocabulary: int) -> np.dtype[Any]:
+    """Of token ids on disk, little-endian."""
+    return np.dtype("<u2" if vocabulary <= 2**16 else "<u4")
+
+
+def limit_threads(cpus: int) -> None:
+    """Have the tokenizers library use so many threads."""
     os.environ["RAYON_NUM_THREADS"] = str(cpus)  # read by the library when its first pool starts

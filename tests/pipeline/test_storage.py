@@ -16,8 +16,9 @@ from pipeline.errors import MachineError
 from pipeline.runner import attempt_part
 from pipeline.stage import Context, Map, Outcome, StageConfig
 from pipeline.task import PartSpec, StepSpec
+from stages.tokenize.encode import Encode, EncodeConfig
 from stages.tokenize.shards import TokenShards, TokenShardsConfig
-from stages.tokenize.tokenizer import Encode, TrainTokenizer, TrainTokenizerConfig
+from stages.tokenize.tokenizer import TrainTokenizer, TrainTokenizerConfig
 from tests.stages.in_process import artifact_of, artifact_of_files, texts
 
 DISK_BYTES = 64 << 10
@@ -150,20 +151,20 @@ def test_a_part_that_does_not_fit_on_the_disk_is_told_and_its_attempt_removed(sm
 
 
 def test_token_shards_that_do_not_fit_on_the_disk_are_told_as_such(small_disk: Path, tmp_path: Path) -> None:
-    """numpy's own way of writing raises an error without a number when the disk is full."""
     tokenizer = tmp_path / "tokenizer" / "files"
     tokenizer.mkdir(parents=True)
     short = artifact_of(tmp_path, "docs", [texts({"a": "text", "b": "text"})])
     TrainTokenizer(TrainTokenizerConfig(vocabulary=257)).run({"documents": [short]}, tokenizer, Context(seed=1))
-    encode = Encode(StageConfig())
+    encode = Encode(EncodeConfig())
     encode.setup(Context(seed=1, side={"tokenizer": tokenizer}))
     encoded = encode.process(texts({"a": "text", "b": "x y " * DISK_BYTES, "c": "z t" * DISK_BYTES})).kept
     inputs = {
         "documents": [artifact_of(tmp_path, "encoded", [encoded])],
-        "tokenizer": [artifact_of_files(tokenizer, "tokenizer", "tokenizer", {})],
+        "tokenizer": [artifact_of_files(tokenizer, "tokenizer", "tokenizer", {"vocabulary": 257, "eod": 0})],
     }
     step = StepSpec("tokens", TokenShards, TokenShardsConfig(), {})
-    failure = attempt_part(PartSpec(small_disk, "tokens", "key", "all", (step,), seed=1, artifacts=inputs))
+    (task,) = TokenShards(TokenShardsConfig()).plan(inputs, ())
+    failure = attempt_part(PartSpec(small_disk, "tokens", "key", task.name, (step,), seed=1, task=task))
     assert "cannot write under" in failure.message
     assert failure.exit_code == MachineError.exit_code
 

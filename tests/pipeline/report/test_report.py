@@ -77,6 +77,22 @@ def test_tokens_by_source_are_those_of_the_shards(filtered: Run) -> None:
         ]
 
 
+def test_how_the_tokenizer_fits_is_told_of_each_source_and_language(filtered: Run) -> None:
+    page = _parsed(filtered)
+    rows = filtered.artifacts()["tokens"].summary["fertility"]
+    for caption, head, other in (("By source", "source", "language"), ("By language", "language", "source")):
+        told = [row for row in rows if row[other] is None]
+        assert told
+        for row in told:
+            assert _row(_table(page, caption), row[head]) == [
+                f"{row['documents']:,}",
+                f"{row['tokens']:,}",
+                f"{row['tokens'] / row['words']:.2f}",
+                f"{row['bytes'] / row['tokens']:.2f}",
+                f"{row['unigram_bits_per_byte']:.3f}",
+            ]
+
+
 def test_the_page_loads_nothing_and_runs_nothing(filtered: Run) -> None:
     page = _parsed(filtered)
     assert not [e.tag for e in page.iter() if e.tag in ("script", "link", "img", "iframe", "object", "base", "form")]
@@ -181,7 +197,7 @@ def test_an_unfinished_run_says_what_is_missing(filtered: Run, tmp_path: Path) -
     page = _parsed(run)
     said = _text(page.find("body/header"))
     assert "clean: <stage> stopped" in said
-    assert "clean (1 of 1 parts), unique (2 of 2 parts), tokens (1 of 1 parts)" in said
+    assert "clean (1 of 1 parts), unique (2 of 2 parts), tokens (1 of 7 parts)" in said
     assert "tokens" not in [section.get("id") for section in page.iter("section")]
 
 

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from pipeline import stage as contract
 from pipeline.artifact import Artifact
 from pipeline.errors import StageError
-from pipeline.stage import Context, StageConfig
+from pipeline.stage import Context
 from proxy_models.shards import open_tokens
+from stages.tokenize.encode import Encode, EncodeConfig
 from stages.tokenize.shards import TokenShards, TokenShardsConfig
 from stages.tokenize.tokenizer import (
     END_OF_DOCUMENT,
-    Encode,
     TrainTokenizer,
     TrainTokenizerConfig,
     _sample,
     load_tokenizer,
 )
+from tests.shuffle_runs import run_shuffle
 from tests.stages.in_process import artifact_of, artifact_of_files, rows_of, run_here, texts, write_lines
 
 VOCABULARY = 300
@@ -65,9 +66,25 @@ def manifest(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "tokens.json").read_text())
 
 
+def ids_of(encode: Encode, text: str) -> list[int]:
+    (body,) = encode.process(texts({"a": text})).kept["tokens"].to_pylist()
+    return np.frombuffer(body, "<u2").tolist()
+
+
+def spread_anew(folder: Path, tokenizer: Path, parts: list[Any], seed: int = 1, **options: Any) -> Artifact:
+    """The shards of encoded documents in these parts, by a tokenizer that is there."""
+    loaded = load_tokenizer(tokenizer / "tokenizer.json")
+    facts = {"vocabulary": loaded.vocabulary, "eod": loaded.end_of_document}
+    inputs = {
+        "documents": [artifact_of(folder, "encoded", parts)],
+        "tokenizer": [artifact_of_files(tokenizer, "tokenizer", "tokenizer", facts)],
+    }
+    return run_shuffle(TokenShards(TokenShardsConfig(**options)), inputs, folder, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def encode(folder: Path) -> Encode:
-    stage = Encode(StageConfig())
+    stage = Encode(EncodeConfig())
     stage.setup(Context(seed=1, side={"tokenizer": folder}))
     return stage
 
@@ -88,15 +105,15 @@ def shards(folder: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, n
 @example(text="\x00\ufeff\u2028 e\u0301 é ﬁ \r\n\t  two  spaces ")
 @example(text="👩‍👩‍👧 हिन्दी ไทย العربية")
 def test_any_text_comes_back_from_its_tokens(folder: Path, encode: Encode, text: str) -> None:
-    (ids,) = encode.process(texts({"a": text})).kept["tokens"].to_pylist()
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    ids = ids_of(encode, text)
+    tokenizer = load_tokenizer(folder / "tokenizer.json").tokenizer
     assert tokenizer.decode(ids[:-1], skip_special_tokens=False) == text
 
 
 @given(text=st.text() | st.just(f"a {END_OF_DOCUMENT} b {END_OF_DOCUMENT}"))
 def test_the_end_of_document_stands_at_the_end_alone(encode: Encode, text: str) -> None:
     """A page about language models that names the token must not end before its end."""
-    (ids,) = encode.process(texts({"a": text})).kept["tokens"].to_pylist()
+    ids = ids_of(encode, text)
     assert [i for i, token in enumerate(ids) if token == 0] == [len(ids) - 1]
 
 
@@ -107,7 +124,7 @@ def test_bytes_are_of_the_text_in_utf_8(encode: Encode) -> None:
 
 
 def test_digits_are_tokens_of_their_own(folder: Path) -> None:
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    tokenizer = load_tokenizer(folder / "tokenizer.json").tokenizer
     assert tokenizer.encode("2024").tokens == ["2", "0", "2", "4"]
     assert all(not any(c.isdigit() for c in token) or len(token) == 1 for token in tokenizer.get_vocab())
 
@@ -115,7 +132,7 @@ def test_digits_are_tokens_of_their_own(folder: Path) -> None:
 def test_every_document_comes_back_from_the_shards(
     sealed: dict[str, Artifact], folder: Path, manifest: dict[str, Any]
 ) -> None:
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    tokenizer = load_tokenizer(folder / "tokenizer.json").tokenizer
     found = {}
     for _, _, ids, index in shards(folder, manifest):
         for row in index:
@@ -132,15 +149,20 @@ def test_the_document_index_covers_its_shard_without_gap_or_overlap(folder: Path
         assert ends[-1] == len(ids)
 
 
-def test_a_new_shard_begins_before_a_document_that_does_not_fit(folder: Path, manifest: dict[str, Any]) -> None:
-    sizes = [(len(ids), len(index)) for source, part, ids, index in shards(folder, manifest) if part == "train"]
-    assert len(sizes) > 4
-    assert all(tokens <= SHARD_TOKENS or documents == 1 for tokens, documents in sizes)
-    assert any(tokens > SHARD_TOKENS for tokens, _ in sizes)  # the long document is whole, in a shard of its own
+def test_a_new_shard_begins_with_the_first_document_beyond_a_multiple_of_its_size(
+    folder: Path, manifest: dict[str, Any]
+) -> None:
+    """As in one file of all documents, cut where a document begins at a multiple of the size or behind it."""
     for source in ("web", "code"):
-        train = [index for s, part, _, index in shards(folder, manifest) if (s, part) == (source, "train")]
-        for shard, following in itertools.pairwise(train):
-            assert sum(row["tokens"] for row in shard) + following[0]["tokens"] > SHARD_TOKENS
+        numbers, lengths = [], []
+        for file in manifest["sources"][source]["train"]["files"]:
+            rows = pq.read_table((folder / file["path"]).with_suffix(".documents.parquet"))
+            numbers += [int(file["path"][-9:-4])] * rows.num_rows
+            lengths += rows["tokens"].to_pylist()
+        begins = [0, *itertools.accumulate(lengths)][:-1]
+        assert numbers == [begin // SHARD_TOKENS for begin in begins]
+        assert len(set(numbers)) > 2
+    assert max(lengths) > SHARD_TOKENS  # a long document is whole
 
 
 def test_no_document_is_both_trained_on_and_held_out(folder: Path, manifest: dict[str, Any]) -> None:
@@ -188,20 +210,14 @@ def test_the_order_of_documents_depends_on_the_seed_not_on_their_parts(tmp_path:
     TrainTokenizer(TrainTokenizerConfig(vocabulary=260)).run(
         {"documents": [artifact_of(tmp_path, "docs", batches)]}, tokenizer, Context(seed=1)
     )
-    encode = Encode(StageConfig())
+    encode = Encode(EncodeConfig())
     encode.setup(Context(seed=1, side={"tokenizer": tokenizer}))
     encoded = [encode.process(batch).kept for batch in batches]
 
     def order(name: str, parts: list[Any], seed: int) -> list[str]:
-        out = tmp_path / f"shards {name}"
-        out.mkdir()
-        artifacts = {
-            "documents": [artifact_of(tmp_path, name, parts)],
-            "tokenizer": [artifact_of_files(tokenizer, "tokenizer", "tokenizer", {})],
-        }
-        TokenShards(TokenShardsConfig()).run(artifacts, out, Context(seed=seed))
-        written = json.loads((out / "tokens.json").read_text())
-        return [row["id"] for _, _, _, index in shards(out, written) for row in index]
+        made = spread_anew(tmp_path / name, tokenizer, parts, seed).files_folder
+        written = json.loads((made / "tokens.json").read_text())
+        return [row["id"] for _, _, _, index in shards(made, written) for row in index]
 
     one = order("one", encoded, seed=1)
     assert one == order("reversed", encoded[::-1], seed=1)
@@ -265,14 +281,11 @@ def test_the_tokenizers_sample_is_drawn_apart_from_the_held_out_documents(tmp_pa
 def test_a_rephrased_document_is_held_out_if_the_one_it_was_written_from_is(tmp_path: Path, encode: Encode) -> None:
     rows = [{"id": f"web/{i}", "text": f"river {i}", "source": "web"} for i in range(200)]
     rows += [{**row, "id": f"{row['id']}~clean", "source": "rephrased", "parent": row["id"]} for row in rows]
-    encoded = artifact_of(tmp_path, "encoded", [encode.process(contract.documents(rows)).kept])
     tokenizer = tmp_path / "tokenizer"
     tokenizer.mkdir()
     (tokenizer / "tokenizer.json").write_text(encode._tokenizer.to_str())
-    inputs = {"documents": [encoded], "tokenizer": [artifact_of_files(tokenizer, "tokenizer", "tokenizer", {})]}
-    out = tmp_path / "out"
-    out.mkdir()
-    TokenShards(TokenShardsConfig(held_out=0.2)).run(inputs, out, Context(seed=1))
+    encoded = [encode.process(contract.documents(rows)).kept]
+    out = spread_anew(tmp_path, tokenizer, encoded, held_out=0.2).files_folder
     held_out = {
         source: {i.removesuffix("~clean") for i in pq.read_table(index)["id"].to_pylist()}
         for source in ("web", "rephrased")
