@@ -135,26 +135,39 @@ def test_limits_span_phases_and_the_longest_run_is_said_in_steps_and_tokens() ->
     assert phased([Phase({"web": 1.0}, 25, 2, 10)] * 2, (1001,), max_epochs=1).epochs == {"web": 1.0}
 
 
-@given(runs(), st.sampled_from([0.5, 1, 2.5]))
+@given(runs(), st.sampled_from([0.1, 0.5, 1, 2.5]))
 def test_the_run_named_as_feasible_is(run: tuple[list[Phase], tuple[int, ...]], max_epochs: float) -> None:
     phases, tokens = run
     try:
         phased(phases, tokens, max_epochs)
     except MixtureError as error:
+        if "Not even one step of each phase" in str(error):
+            with pytest.raises(MixtureError):
+                phased([Phase(p.mixture, 1, p.batch, p.context) for p in phases], tokens, max_epochs)
+            return
         found = re.search(r"has (\d+) steps(?: \(([\d +]+)\))?, (\d+) tokens", str(error))
         steps = [int(n) for n in (found[2] or found[1]).split(" + ")]
-        shorter = [Phase(p.mixture, n, p.batch, p.context) for p, n in zip(phases, steps, strict=True) if n]
+        shorter = [Phase(p.mixture, n, p.batch, p.context) for p, n in zip(phases, steps, strict=True)]
         assert sum(steps) == int(found[1])
         assert sum(p.slots * p.context for p in shorter) == int(found[3])
-        # A phase without steps may be the only one of the longest context.
-        if len(shorter) == len(phases):
-            phased(shorter, tokens, max_epochs)
+        phased(shorter, tokens, max_epochs)
+        if len(phases) == 1:
+            with pytest.raises(MixtureError):
+                phased([Phase(p.mixture, steps[0] + 1, p.batch, p.context) for p in phases], tokens, max_epochs)
+
+
+def test_a_phase_keeps_a_step_in_the_run_that_is_named() -> None:
+    # 100 sequences for 990 + 10 steps: a tenth of the run would leave the second phase less than one step.
+    with pytest.raises(MixtureError, match=r"has 100 steps \(99 \+ 1\), 1000 tokens"):
+        phased([Phase({"web": 1.0}, 9990, 1, 10), Phase({"web": 1.0}, 10, 1, 10)], (1001,), max_epochs=1)
 
 
 def test_a_source_too_short_for_a_context_that_does_not_read_it_is_no_matter() -> None:
     run = phased([Phase({"web": 1.0}, 3, 1, 10), Phase({"code": 1.0}, 3, 1, 100)], (51, 1001))
     assert run.epochs == {"web": 3 / 5, "code": 3 / 10}
-    with pytest.raises(MixtureError, match="source web needs 2 reads of 0 sequences of 100 tokens"):
+    with pytest.raises(
+        MixtureError, match=r"source web needs 2 reads of 0 sequences of 100 tokens.* Not even one step of each phase"
+    ):
         phased([Phase({"web": 1.0}, 3, 1, 10), Phase({"web": 1.0}, 1, 1, 100)], (51, 1001))
 
 

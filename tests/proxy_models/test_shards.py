@@ -228,3 +228,28 @@ def test_an_incomplete_manifest_is_refused(copied: Path) -> None:
     (copied / "tokens.json").write_text('{"vocabulary": 257, "dtype": "uint16"}')
     with pytest.raises(ShardError, match="sources"):
         open_tokens(copied)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"eod": 256', '"eod": 257'),
+        ('"eod": 256', '"eod": null'),
+        ('"vocabulary": 257', '"vocabulary": 65537'),  # in uint16
+        ('"vocabulary": 257', '"vocabulary": "257"'),
+        ('"sources": {', '"sources": 3, "more": {'),
+        ('"dtype": "uint16"', '"dtype": "int16"'),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_with_the_manifests_name(copied: Path, before: str, after: str) -> None:
+    manifest = copied / "tokens.json"
+    assert before in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(before, after))
+    with pytest.raises(ShardError, match=r"tokens\.json lacks or misstates a field"):
+        open_tokens(copied)
+
+
+def test_a_manifest_that_is_no_text_is_refused(copied: Path) -> None:
+    (copied / "tokens.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ShardError, match=r"tokens\.json lacks or misstates a field"):
+        open_tokens(copied)
