@@ -122,15 +122,19 @@ def test_a_rank_that_is_not_there_is_refused() -> None:
 
 def test_padding_is_no_target_and_of_no_document(tokens: Tokens) -> None:
     loader = loader_of(tokens, "best_fit", has_documents=True)
-    trained = padded = 0
+    trained = padded = repeated = 0
     for batch in loader.batches():
-        assert np.array_equal(batch.is_target, batch.documents[:, 1:] >= 0)
+        is_padding = batch.documents[:, 1:] < 0
+        assert not np.any(batch.is_target & is_padding)
+        # The rest of a cut document begins with a token that was a target already.
+        repeated += np.count_nonzero(~batch.is_target & ~is_padding)
+        assert np.all(batch.sequences[:, :-1][~batch.is_target & ~is_padding] == tokens.eod)
         assert np.all(batch.sequences[batch.documents < 0] == tokens.eod)
         # A document is numbered anew after each end, and only there.
         ends = (batch.sequences[:, :-1] == tokens.eod) & batch.is_target
         assert np.array_equal(np.diff(batch.documents, axis=1)[batch.is_target], ends[batch.is_target])
-        trained, padded = trained + batch.is_target.sum(), padded + (~batch.is_target).sum()
-    assert 0 < padded < trained
+        trained, padded = trained + batch.is_target.sum(), padded + is_padding.sum()
+    assert 0 < repeated < padded < trained
 
 
 def test_all_positions_of_concatenated_text_are_targets(tokens: Tokens) -> None:
@@ -162,7 +166,7 @@ def test_what_is_padded_and_cropped_is_reported_for_each_source_and_context(toke
     for (source, context), report in reports.items():
         body = tokens.train(source)
         assert report.documents == body.documents
-        assert report.trained + report.padded == report.sequences * context
+        assert report.trained + report.padded + report.repeated == report.sequences * context
         assert (report.padded == 0) == (packing == "concatenated")
 
 

@@ -323,6 +323,51 @@ def test_the_balance_of_experts_is_that_of_transformers() -> None:
     assert found.total.item() == pytest.approx((found.cross_entropy + 0.5 * expected).item(), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "targets", [None, torch.tensor(10.0, dtype=torch.float64)], ids=["its own", "of a larger batch"]
+)
+def test_losses_of_a_padded_batch_are_means_over_its_targets(targets: Tensor | None) -> None:
+    model = started(replace(EXPERTS, layers=1)).double()
+    sequences, is_target = drawn(3, 13), torch.arange(12) < torch.tensor([[12], [5], [1]])
+    logits: list[Tensor] = []
+    model.blocks[0].feed_forward.router.register_forward_hook(lambda *call: logits.append(call[2]))
+    found = model.training_loss(
+        sequences, z_loss=0.1, balance_loss=0.5, is_target=is_target, targets=targets, chunk_tokens=7
+    )
+    plain_logits, plain_targets = model(sequences[:, :-1])[is_target], sequences[:, 1:][is_target]
+    share = 1.0 if targets is None else 18 / 10  # the sum over 18 targets, divided by `targets`
+    cross_entropy = share * nn.functional.cross_entropy(plain_logits, plain_targets)
+    z = share * plain_logits.logsumexp(-1).square().mean()
+    balance = load_balancing_loss_func((logits[0],), 6, 2, is_target)
+    assert found.cross_entropy.item() == pytest.approx(cross_entropy.item(), rel=1e-12)
+    assert found.balance.item() == pytest.approx(balance.item(), rel=1e-6)  # theirs is of float32
+    assert found.total.item() == pytest.approx((cross_entropy + 0.1 * z + 0.5 * found.balance).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("config", [UNTIED, EXPERTS], ids=["dense", "experts"])
+def test_padding_changes_neither_a_loss_nor_a_gradient(config: ModelConfig) -> None:
+    model, is_target = started(config), torch.arange(12) < torch.tensor([[12], [5]])
+    found = []
+    for seed in (1, 2):
+        sequences = drawn(2, 13)
+        sequences[1, 6:] = drawn(7, seed=seed)
+        model.zero_grad()
+        loss = model.training_loss(sequences, z_loss=0.1, balance_loss=0.5, is_target=is_target)
+        loss.total.backward()
+        found.append([*loss, *(p.grad.clone() for p in model.parameters())])
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*found, strict=True))
+
+
+def test_a_part_of_a_batch_without_a_target_adds_nothing() -> None:
+    model = started(EXPERTS)
+    loss = model.training_loss(
+        drawn(2, 13), z_loss=0.1, balance_loss=0.5, is_target=torch.zeros(2, 12, dtype=torch.bool)
+    )
+    loss.total.backward()
+    assert loss.total.item() == 0
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters() if p.grad is not None)
+
+
 def test_the_balance_loss_evens_out_the_use_of_experts() -> None:
     model = started(EXPERTS)
     with torch.no_grad():
