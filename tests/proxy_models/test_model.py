@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
 
 from proxy_models import model as model_module
+from proxy_models.grouped_products import grouped_products, looped_products
 from proxy_models.model import (
     BASE_WIDTH,
     SIZES,
@@ -21,10 +22,8 @@ from proxy_models.model import (
     attended,
     attention_mask,
     flops_per_token,
-    grouped_products,
     init_weights,
     learning_rate_factor,
-    looped_products,
     parameter_counts,
     sized,
 )
