@@ -30,7 +30,7 @@ FEISTEL_ROUNDS = 8
 # The order then costs a few calls for each run every 64 steps, not every step.
 STEPS_PLANNED_AT_ONCE = 64
 
-MOST_SLOTS = 2**53  # places are float64, and so tell the draws of one source apart
+MOST_SLOTS = 2**48  # places are float64: a draw then stands at its own to within a small part of a slot
 SUBSET_KEY = 0x51CE  # which sequences a cut source keeps is the same for every seed
 
 
@@ -194,7 +194,8 @@ class Order:
         """Source and draw of each slot in first..last-1.
 
         Of source d, n_d * x draws stand before place x, to within 1/2; of all S together N * x, to within
-        S/2. So the draws between places (first - S) / N and (last + S) / N are sure to contain the block.
+        S/2. So the draws between places (first - S) / N and (last + S) / N are sure to contain the block, with S/2 of
+        them to spare for what rounding does to a place.
         """
         margin = len(self.totals)
         begin = self._draws_before((first - margin) / self.slots)
@@ -209,15 +210,8 @@ class Order:
         return (draw + 0.5) / self.totals[source]
 
     def _draws_before(self, place: float) -> Integers:
-        """How many draws of each source stand before `place`: int64 [S]."""
-        totals = self.totals
-        sources = np.arange(len(totals))
-        count = np.clip(np.ceil(totals * place - 0.5), 0, totals).astype(np.int64)
-        # The product above and the quotient in _place round apart by an ulp; the quotient decides.
-        with np.errstate(divide="ignore"):
-            count -= (count > 0) & (self._place(sources, count - 1) >= place)
-            count += (count < totals) & (self._place(sources, count) < place)
-        return count
+        """How many draws of each source stand before `place`, to within rounding: int64 [S]."""
+        return np.clip(np.ceil(self.totals * place - 0.5), 0, self.totals).astype(np.int64)
 
 
 @njit(cache=True, nogil=True)
