@@ -1,5 +1,6 @@
 """Batches: what a run reads is the same for any number of ranks and from any step on."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,9 @@ def test_the_state_of_another_run_is_refused_and_says_in_what_it_differs(tokens:
             Loader(tokens, [MAIN], seed=1, max_epochs=50),
             Loader(tokens, [MAIN, MID], seed=1),
             Loader(tokens, [Phase(MAIN.mixture, 70, 6, 16)], seed=1),
+            Loader(tokens, [Phase(MAIN.mixture, 71, 5, 16)], seed=1),
+            Loader(tokens, [Phase(MAIN.mixture, 70, 5, 32)], seed=1),
+            Loader(tokens, [Phase({**MAIN.mixture, "sums": 0.71}, 70, 5, 16)], seed=1),
         ],
         "packing": [Loader(tokens, [MAIN], seed=1, packing="best_fit")],
         "tokens": [Loader(open_tokens(copied), [MAIN], seed=1)],
@@ -190,6 +194,20 @@ def test_batches_read_ahead_are_the_batches(tokens: Tokens) -> None:
     with Prefetched(loader.batches()) as ahead:
         for one, other in zip(ahead, loader.batches(), strict=True):
             assert np.array_equal(one.sequences, other.sequences)
+
+
+@pytest.mark.parametrize("packing", ["concatenated", "best_fit"])
+def test_ids_above_two_bytes_are_read_as_they_are(tokens: Tokens, copied: Path, packing: str) -> None:
+    wide = np.arange(tokens.vocabulary)
+    wide[[7, 8]] = 69_999, 65_536
+    manifest = json.loads((copied / "tokens.json").read_text()) | {"dtype": "uint32", "vocabulary": 70_000}
+    (copied / "tokens.json").write_text(json.dumps(manifest))
+    for path in copied.glob("*/*.bin"):
+        path.write_bytes(wide[np.fromfile(path, dtype="<u2")].astype("<u4").tobytes())
+    found = loader_of(open_tokens(copied), packing, has_documents=True).batches()
+    for one, other in zip(loader_of(tokens, packing, has_documents=True).batches(), found, strict=True):
+        assert np.array_equal(wide[one.sequences], other.sequences)
+        assert np.array_equal(one.documents, other.documents)
 
 
 @pytest.fixture

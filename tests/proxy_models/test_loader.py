@@ -198,6 +198,16 @@ def test_the_run_named_as_the_largest_works_and_one_slot_more_does_not(
         Order(tuple(ratios), available, feasible + 1, seed=0, max_epochs=max_epochs)
 
 
+def test_a_part_of_an_epoch_is_rounded_down_to_sequences() -> None:
+    with pytest.raises(MixtureError, match="has 2 slots"):
+        Order((1.0,), (5,), slots=3, seed=0, max_epochs=0.5)
+
+
+def test_what_was_read_before_counts_towards_the_limit() -> None:
+    with pytest.raises(MixtureError, match="has 3 slots"):
+        Order((1.0,), (10,), slots=4, seed=0, max_epochs=1, read_before=(7,))
+
+
 @pytest.mark.parametrize("max_epochs", [0.0, -1.0, float("nan")])
 def test_a_limit_of_no_epochs_is_refused(max_epochs: float) -> None:
     with pytest.raises(MixtureError, match="max_epochs must be above 0"):

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
 
 from proxy_models import model as model_module
@@ -18,6 +20,7 @@ from proxy_models.model import (
     Experts,
     FeedForward,
     ModelConfig,
+    Norm,
     Transformer,
     attended,
     attention_mask,
@@ -25,6 +28,8 @@ from proxy_models.model import (
     init_weights,
     learning_rate_factor,
     parameter_counts,
+    rotary_tables,
+    rotated,
     sized,
 )
 
@@ -133,6 +138,38 @@ def test_the_seed_alone_decides_the_weights() -> None:
     again, other = started(TINY, seed=7).state_dict(), started(TINY, seed=8).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
+
+
+def test_weights_start_with_the_spread_that_their_place_asks_for() -> None:
+    config = replace(CHECKED["untied"], width=256, heads=16, kv_heads=8, ffn_width=512, layers=8)  # r = 4
+    spread = {name: p.std().item() for name, p in started(config).named_parameters() if p.ndim > 1}
+    for name, std in spread.items():
+        expected = 0.02 if name in ("embedding.weight", "head.weight") else 0.02 / 2
+        expected /= 4 if name.endswith(("output.weight", "down.weight")) else 1  # sqrt(2 * 8 layers)
+        assert std == pytest.approx(expected, rel=0.03), name
+    assert all(torch.equal(p, torch.ones_like(p)) for p in started(config).parameters() if p.ndim == 1)
+
+
+def test_the_spread_of_experts_is_that_of_a_feed_forward_block() -> None:
+    feed_forward = started(replace(CHECKED["experts"], layers=8, width=128, heads=8, kv_heads=4)).blocks[0].feed_forward
+    spread = [p.std().item() for p in (feed_forward.gate, feed_forward.up, feed_forward.down)]
+    assert spread == pytest.approx([0.02 / math.sqrt(2), 0.02 / math.sqrt(2), 0.02 / math.sqrt(2) / 4], rel=0.03)
+
+
+def test_heads_are_turned_as_complex_numbers_are() -> None:
+    # Number i and number i + E/2 are real and imaginary part of one, turned by position * base^(-2 i / E).
+    cos, sin = rotary_tables(UNTIED)  # 12 positions, 10 wide, base 500
+    x = torch.randn(2, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    angles = torch.arange(12.0)[:, None] * 500.0 ** (-torch.arange(0, 10, 2) / 10)
+    turned = torch.complex(x[..., :5], x[..., 5:]) * torch.polar(torch.ones_like(angles), angles)
+    assert torch.allclose(rotated(x, cos, sin), torch.cat([turned.real, turned.imag], dim=-1), atol=1e-5)
+
+
+def test_norms_are_those_of_qwen3() -> None:
+    # Small, so that the epsilon tells.
+    x = 1e-3 * torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
+    norm, theirs = Norm(24), Qwen3RMSNorm(24, Qwen3Config().rms_norm_eps)
+    assert torch.allclose(norm(x), theirs(x), rtol=1e-5)
 
 
 def test_a_prediction_does_not_see_later_tokens() -> None:

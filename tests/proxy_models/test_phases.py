@@ -82,6 +82,32 @@ def test_no_tokens_are_read_again_before_all_of_their_source_were(run: tuple[lis
 
 
 @given(runs())
+def test_an_epoch_of_a_source_begins_when_the_one_before_has_ended(run: tuple[list[Phase], tuple[int, ...]]) -> None:
+    phases, tokens = run
+    drawn = [order.block(0, order.slots) for order in phased(phases, tokens).orders]
+    for d in range(len(tokens)):
+        epochs = np.concatenate([draws.epoch[draws.source == d] for draws in drawn])
+        assert np.all(np.diff(epochs) >= 0)
+
+
+def test_parts_of_units_do_not_wander_over_the_end_of_an_epoch() -> None:
+    # 8 units of 40 tokens: 5 are read, then 3 and 5 of the next epoch in parts of 10.
+    run = phased([Phase({"web": 1.0}, 5, 1, 40), Phase({"web": 1.0}, 32, 1, 10)], (321,))
+    whole, parts = (order.block(0, order.slots) for order in run.orders)
+    assert parts.epoch.tolist() == [0] * 12 + [1] * 20
+    assert set(whole.sequence) | set(parts.sequence[:12] // 4) == set(range(8))
+
+
+def test_each_epoch_read_in_parts_has_an_order_of_its_own() -> None:
+    # 8 units of 40 tokens, twice in parts of 10, after a phase of the longer context.
+    run = phased([Phase({"web": 1.0}, 8, 1, 40), Phase({"web": 1.0}, 64, 1, 10)], (321,))
+    first, second = run.orders[1].block(0, 64).sequence.reshape(2, 32)
+    assert sorted(first) == sorted(second) == list(range(32))
+    # Which part of its unit is read when; the order of units alone would leave it the same.
+    assert np.any(first % 4 != second % 4)
+
+
+@given(runs())
 def test_each_phase_has_its_exact_totals_and_prefixes(run: tuple[list[Phase], tuple[int, ...]]) -> None:
     phases, tokens = run
     for phase, order in zip(phases, phased(phases, tokens).orders, strict=True):
