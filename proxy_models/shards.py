@@ -58,7 +58,9 @@ class TokenBody:
 
     @cached_property
     def maps(self) -> list[NDArray[Any]]:
-        """The files as read-only arrays over their bytes on disk."""
+        """The files as read-only arrays over their bytes on disk. Raises ShardError for one that is not of its size."""
+        for file in self.files:
+            _check_size(file, self.dtype)
         # Plain arrays over the maps: to cut a piece out of a memmap costs ten times as much.
         return [np.asarray(np.memmap(file.path, dtype=self.dtype, mode="r")) for file in self.files]
 

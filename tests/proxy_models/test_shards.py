@@ -212,6 +212,21 @@ def test_another_tokenizer_than_the_one_named_is_found(copied: Path) -> None:
         open_tokens(copied).check_tokenizer()
 
 
+def test_digests_are_of_the_tokenizer_too(copied: Path) -> None:
+    path = copied / "tokenizer.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ShardError, match=r"not the bytes that .*tokens\.json names: .*tokenizer\.json; tokenize again"):
+        open_tokens(copied).verify_digests()
+
+
+def test_a_file_cut_short_after_it_was_opened_is_named_before_it_is_read(copied: Path) -> None:
+    body = open_tokens(copied).train("code")
+    path = copied / "code" / "train-00000.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ShardError, match=r"code/train-00000\.bin: \d+ bytes, but tokens\.json says"):
+        TokenReader([body])
+
+
 def test_counts_that_do_not_sum_are_refused(copied: Path) -> None:
     manifest = copied / "tokens.json"
     manifest.write_text(manifest.read_text().replace('"documents": 210', '"documents": 210, "tokens": 1'))
