@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
@@ -93,6 +95,14 @@ def test_flops_by_hand() -> None:
     # tiny: query and output 2*16*16, key and value 2*16*8, feed-forward 3*16*32: 2304 a layer.
     # Head 257*16 = 4112. 6 * (2*2304 + 4112) + 12 * 2 layers * 2 heads * 8 * 16 positions = 52,320 + 6,144.
     assert flops_per_token(TINY) == 58_464
+
+
+@pytest.mark.parametrize("config", [TINY, UNTIED, EXPERTS], ids=["tied", "untied", "experts"])
+def test_flops_are_those_that_torch_counts_in_a_step(config: ModelConfig) -> None:
+    model, sequences = started(config), drawn(4, config.context + 1)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.training_loss(sequences).total.backward()
+    assert counter.get_total_flops() == flops_per_token(config) * 4 * config.context
 
 
 def test_flops_of_the_experts_that_a_token_meets() -> None:
