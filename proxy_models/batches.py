@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
     sequences: int64 [B, context + 1]; inputs are [:, :-1], targets [:, 1:]. documents: int32, the same shape, the
     document of each position, counted from 0 in each sequence, -1 of padding; None unless asked for. is_target:
-    bool [B, context], False where a target is padding; None if all count.
+    bool [B, context], False where a target is padding or one of another sequence too; None if all count.
     """
 
     step: int
@@ -151,8 +151,7 @@ class Loader:
         context = self.order.phases[phase].context
         is_target = None
         if self.packing == "best_fit":
-            rows, filled = self._packed_reader(context).read(source, sequence)
-            is_target = np.arange(1, context + 1) < filled[:, None]
+            rows, filled, is_target = self._packed_reader(context).read(source, sequence)
         else:
             rows = self._reader.rows(source, sequence * context, context + 1)
             filled = np.full(len(rows), context + 1)

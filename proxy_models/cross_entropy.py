@@ -16,8 +16,9 @@ LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 28}
 
 
 class HeadLosses(NamedTuple):
-    """cross_entropy, squared_logsumexp: means over each model's tokens, float32 or wider [K]; the second is 0 if it
-    was not asked for. The gradients, by hidden [K, N, D] and table [K, V, D], are of their sum with z_loss as weight.
+    """cross_entropy, squared_logsumexp: means over each model's tokens, those that are no target counting 0, float32 or
+    wider [K]; the second is 0 if it was not asked for. The gradients, by hidden [K, N, D] and table [K, V, D], are of
+    their sum with z_loss as weight.
     """
 
     cross_entropy: Tensor
@@ -26,13 +27,21 @@ class HeadLosses(NamedTuple):
     table_grad: Tensor
 
 
-def head_losses(hidden: Tensor, table: Tensor, targets: Tensor, at_once: int, z_loss: float = 0.0) -> HeadLosses:
+def head_losses(
+    hidden: Tensor,
+    table: Tensor,
+    targets: Tensor,
+    at_once: int,
+    z_loss: float = 0.0,
+    is_target: Tensor | None = None,
+) -> HeadLosses:
     """Losses and gradients of K heads, the gradient formed while the logits are there.
 
     hidden [K, N, D], table [K, V, D], targets [K, N]. at_once: most logits to hold; several models at a time if all
     their tokens fit, else some tokens of one model. A table of a wider type than hidden is rounded to
     hidden's for the products, and its gradient is summed in its own. z_loss: weight of the squared log of the softmax's
-    denominator, which keeps logits from drifting (PaLM, Chowdhery et al. 2022, section 5: 1e-4).
+    denominator, which keeps logits from drifting (PaLM, Chowdhery et al. 2022, section 5: 1e-4). is_target: bool
+    [K, N], False where a token has no target; None: all have one.
     """
     (models, tokens, _), vocabulary = hidden.shape, table.shape[1]
     models_at_once = min(models, max(1, at_once // (tokens * vocabulary)))
@@ -57,15 +66,24 @@ def head_losses(hidden: Tensor, table: Tensor, targets: Tensor, at_once: int, z_
             torch.bmm(hidden[some, part], table[some].transpose(1, 2), out=logits)
             torch.log_softmax(logits, dim=-1, dtype=wide, out=log_probabilities)
             target_log_probabilities = log_probabilities.gather(2, column)
-            losses[some] -= target_log_probabilities.sum(dim=(1, 2)) / tokens
             if z_loss:
                 logsumexp = logits.gather(2, column).to(wide) - target_log_probabilities
+            if is_target is not None:
+                # Not a product with 0: the loss of what does not count may be infinite.
+                is_none = ~is_target[some, part, None]
+                target_log_probabilities = target_log_probabilities.masked_fill(is_none, 0.0)
+                if z_loss:
+                    logsumexp = logsumexp.masked_fill(is_none, 0.0)
+            losses[some] -= target_log_probabilities.sum(dim=(1, 2)) / tokens
+            if z_loss:
                 squares[some] += logsumexp.square().sum(dim=(1, 2)) / tokens
             if z_loss:  # in the wide type: in bfloat16, 1.002 is 1
                 logits.copy_(log_probabilities.exp_().mul_(1 + 2 * z_loss * logsumexp))
             else:
                 torch.exp(log_probabilities, out=logits)
             logits.scatter_add_(2, column, torch.full_like(column, -1, dtype=logits.dtype))
+            if is_target is not None:
+                logits.masked_fill_(is_none, 0.0)
             ours = hidden_grad[some, part]
             torch.baddbmm(ours, logits, table[some], beta=0, alpha=1 / tokens, out=ours)
             table_part = table_grad[some]
@@ -86,15 +104,22 @@ def head_losses(hidden: Tensor, table: Tensor, targets: Tensor, at_once: int, z_
 class MeanCrossEntropy(torch.autograd.Function):
     """head_losses of one model as a differentiable function: no logit outlives the forward pass.
 
-    apply(hidden [N, D], table [V, D], targets [N], at_once, z_loss) gives two numbers: what is to be differentiated,
-    and the cross-entropy in it, in nats per token, for logs.
+    apply(hidden [N, D], table [V, D], targets [N], at_once, z_loss, is_target [N] or None) gives two numbers: what is
+    to be differentiated, and the cross-entropy in it, in nats per token, for logs.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, at_once: int, z_loss: float
+        ctx: Any,
+        hidden: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        at_once: int,
+        z_loss: float,
+        is_target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        found = head_losses(hidden[None], table[None], targets[None], at_once, z_loss)
+        is_target = None if is_target is None else is_target[None]
+        found = head_losses(hidden[None], table[None], targets[None], at_once, z_loss, is_target)
         ctx.save_for_backward(found.hidden_grad[0], found.table_grad[0])
         total = found.cross_entropy[0] + z_loss * found.squared_logsumexp[0]
         cross_entropy = found.cross_entropy[0].clone()
@@ -102,9 +127,11 @@ class MeanCrossEntropy(torch.autograd.Function):
         return total, cross_entropy
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor, _: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None, None]:
         hidden_grad, table_grad = ctx.saved_tensors
-        return hidden_grad * grad, table_grad * grad, None, None, None
+        return hidden_grad * grad, table_grad * grad, None, None, None, None
 
 
 def token_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, at_once: int) -> Tensor:

@@ -14,7 +14,7 @@ TokenBody.sequence_count. Runs of several phases, ranks and other ways to pack a
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -30,6 +30,7 @@ FEISTEL_ROUNDS = 8
 # The order then costs a few calls for each run every 64 steps, not every step.
 STEPS_PLANNED_AT_ONCE = 64
 
+MOST_SLOTS = 2**48  # places are float64: a draw then stands at its own to within a small part of a slot
 SUBSET_KEY = 0x51CE  # which sequences a cut source keeps is the same for every seed
 
 
@@ -48,10 +49,14 @@ class Draws(NamedTuple):
 
 def draw_totals(ratios: Sequence[float], slots: int) -> Integers:
     """Draws of each source by largest remainder: int64 [S], in sum `slots`, each within 1 of its share."""
+    if not 1 <= slots <= MOST_SLOTS:
+        raise MixtureError(f"a run has from 1 to {MOST_SLOTS} slots, not {slots}")
     weights = np.asarray(ratios, dtype=np.float64)
-    if weights.ndim != 1 or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() <= 0:
+    with np.errstate(over="ignore"):
+        whole = weights.sum()
+    if weights.ndim != 1 or not np.isfinite(whole) or weights.min() < 0 or whole <= 0:
         raise MixtureError(f"mixture ratios must be finite, none negative, and not all zero: {list(ratios)}")
-    shares = weights / weights.sum() * slots
+    shares = weights / whole * slots
     totals = np.floor(shares).astype(np.int64)
     # Stable sort: of equal remainders the earlier source wins.
     neediest = np.argsort(totals - shares, kind="stable")
@@ -61,8 +66,22 @@ def draw_totals(ratios: Sequence[float], slots: int) -> Integers:
 
 def unit_limits(sequences: Integers, max_epochs: float | None) -> NDArray[np.float64]:
     """How many sequences of each source may be read: [S], infinite for no limit, 0 of a source that has none."""
+    if max_epochs is not None and not max_epochs > 0:
+        raise MixtureError(f"max_epochs must be above 0, not {max_epochs}")
     epochs = np.inf if max_epochs is None else max_epochs
     return np.where(sequences > 0, np.floor(epochs * np.maximum(sequences, 1)), 0)
+
+
+def longest_served(is_served: Callable[[int], bool], too_long: int) -> int:
+    """A length that is served while one more is not, 0 if 1 is not. too_long: one that is not.
+
+    Searched, not reckoned: what rounding gives to the other sources makes a run longer than limit / share.
+    """
+    served = 0
+    while too_long - served > 1:
+        length = (served + too_long) // 2
+        served, too_long = (length, too_long) if is_served(length) else (served, length)
+    return served
 
 
 class MatchedCut(NamedTuple):
@@ -128,15 +147,10 @@ class Order:
             raise MixtureError(f"{len(self.ratios)} ratios for {len(self.available)} sources")
         if self.max_sequences is not None and len(self.max_sequences) != len(self.available):
             raise MixtureError(f"{len(self.max_sequences)} cuts for {len(self.available)} sources")
-        if self.slots < 1:
-            raise MixtureError(f"a run needs at least 1 slot, not {self.slots}")
         limits = (unit_limits(self.sequences, self.max_epochs) - self._read_before) * self._parts
         over = np.flatnonzero(self.totals > limits)
         if len(over):
-            shares = np.asarray(self.ratios) / np.sum(self.ratios)
-            # N * share <= limit for every source, hence also its rounding up: the totals of N slots fit.
-            with np.errstate(over="ignore"):
-                feasible = int(np.floor(np.min(limits[shares > 0] / shares[shares > 0])))
+            feasible = longest_served(lambda slots: bool(np.all(draw_totals(self.ratios, slots) <= limits)), self.slots)
             needs = "; ".join(f"source {d} needs {self.totals[d]} draws of {self.sequences[d]} sequences" for d in over)
             raise MixtureError(
                 f"{self.slots} slots under max_epochs {self.max_epochs} cannot be served: {needs}. "
@@ -180,7 +194,8 @@ class Order:
         """Source and draw of each slot in first..last-1.
 
         Of source d, n_d * x draws stand before place x, to within 1/2; of all S together N * x, to within
-        S/2. So the draws between places (first - S) / N and (last + S) / N are sure to contain the block.
+        S/2. So the draws between places (first - S) / N and (last + S) / N are sure to contain the block, with S/2 of
+        them to spare for what rounding does to a place.
         """
         margin = len(self.totals)
         begin = self._draws_before((first - margin) / self.slots)
@@ -195,15 +210,8 @@ class Order:
         return (draw + 0.5) / self.totals[source]
 
     def _draws_before(self, place: float) -> Integers:
-        """How many draws of each source stand before `place`: int64 [S]."""
-        totals = self.totals
-        sources = np.arange(len(totals))
-        count = np.clip(np.ceil(totals * place - 0.5), 0, totals).astype(np.int64)
-        # The product above and the quotient in _place round apart by an ulp; the quotient decides.
-        with np.errstate(divide="ignore"):
-            count -= (count > 0) & (self._place(sources, count - 1) >= place)
-            count += (count < totals) & (self._place(sources, count) < place)
-        return count
+        """How many draws of each source stand before `place`, to within rounding: int64 [S]."""
+        return np.clip(np.ceil(self.totals * place - 0.5), 0, self.totals).astype(np.int64)
 
 
 @njit(cache=True, nogil=True)

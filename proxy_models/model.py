@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from proxy_models.cross_entropy import LOGITS_AT_ONCE, MeanCrossEntropy, token_cross_entropy
+from proxy_models.grouped_products import Permuted, grouped_products, grouped_products_serve, looped_products
 
 NORM_EPSILON = 1e-6
 INITIAL_STD = 0.02
@@ -275,43 +276,6 @@ class FeedForward(nn.Module):
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
-class Permuted(torch.autograd.Function):
-    """Rows in another order. Autograd's own gradient of x[order] adds into rows one by one, and on a GPU in any order.
-
-    apply(x, order, inverse): order, inverse int64 [rows], each undoing the other.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
-        ctx.save_for_backward(inverse)
-        return x[order]
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
-        return grad[ctx.saved_tensors[0]], None, None
-
-
-def grouped_products(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
-    """The first counts[0] rows of x by weights[0], the next counts[1] by weights[1], ..., in one kernel.
-
-    x [rows, in], weights [X, out, in], counts int64 [X]: [rows, out].
-    """
-    return F.grouped_mm(x, weights.transpose(1, 2), offs=counts.cumsum(0, dtype=torch.int32))
-
-
-def looped_products(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
-    """The same one group after another. Reads the counts back from the device."""
-    parts = zip(x.split(counts.tolist()), weights, strict=True)
-    return torch.cat([F.linear(part, weight) for part, weight in parts])
-
-
-def grouped_products_serve(x: Tensor, expert_width: int) -> bool:
-    """Whether torch has a grouped kernel for x [rows, D]: from torch 2.10 on, for bfloat16 on a GPU since Ampere and
-    rows of whole 16 bytes."""
-    is_served = x.is_cuda and x.dtype == torch.bfloat16 and x.shape[1] % 8 == 0 and expert_width % 8 == 0
-    return is_served and hasattr(F, "grouped_mm") and torch.cuda.get_device_capability(x.device) >= (8, 0)
-
-
 class Experts(nn.Module):
     """A mixture of experts as in Qwen3-MoE: each token goes through the C experts that the router holds most
     probable for it, and their results are added with these probabilities, scaled to sum to 1. No token is dropped."""
@@ -325,10 +289,10 @@ class Experts(nn.Module):
         self.up = nn.Parameter(torch.empty(c.experts, c.expert_width, c.width))
         self.down = nn.Parameter(torch.empty(c.experts, c.width, c.expert_width))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, is_target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The result, [B, T, D], and how unevenly the experts are used: sum over experts of X * (experts chosen per
         token) * (mean probability), C if all are used alike (Switch Transformers, Fedus et al. 2021, equation 4,
-        scaled as in Qwen3-MoE)."""
+        scaled as in Qwen3-MoE). is_target: bool [B, T], the tokens that the latter is of; None: all."""
         c = self.config
         tokens = x.flatten(0, 1)
         logits = self.router(tokens)
@@ -349,8 +313,14 @@ class Experts(nn.Module):
         results = Permuted.apply(rows, inverse, order).view(-1, c.experts_per_token, c.width)
         mixed = (results * shares[..., None].to(results.dtype)).sum(dim=1)
 
-        balance = c.experts * (counts / len(tokens) * probabilities.mean(dim=0)).sum()
-        return mixed.view_as(x), balance
+        if is_target is None:
+            return mixed.view_as(x), c.experts * (counts / len(tokens) * probabilities.mean(dim=0)).sum()
+        is_counted = is_target.flatten().to(probabilities.dtype)
+        uses = torch.zeros_like(probabilities[0]).scatter_add(
+            0, places, is_counted.repeat_interleave(c.experts_per_token)
+        )
+        counted = is_counted.sum().clamp(min=1)
+        return mixed.view_as(x), c.experts * (uses / counted * (is_counted @ probabilities / counted)).sum()
 
 
 class Block(nn.Module):
@@ -361,11 +331,15 @@ class Block(nn.Module):
         self.feed_forward_norm = Norm(config.width)
         self.feed_forward = Experts(config) if config.experts else FeedForward(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask, is_target: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """x after the block, and the balance of its experts (None without experts)."""
         x = x + self.attention(self.attention_norm(x), cos, sin, mask)
         normed = self.feed_forward_norm(x)
-        change, balance = self.feed_forward(normed) if self.has_experts else (self.feed_forward(normed), None)
+        change, balance = (
+            self.feed_forward(normed, is_target) if self.has_experts else (self.feed_forward(normed), None)
+        )
         return x + change, balance
 
     @property
@@ -416,7 +390,9 @@ class Transformer(nn.Module):
         """What the head turns into logits, [B, T, D]. Arguments as in forward."""
         return self._hidden_and_balances(tokens, documents)[0]
 
-    def _hidden_and_balances(self, tokens: Tensor, documents: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def _hidden_and_balances(
+        self, tokens: Tensor, documents: Tensor | None, is_target: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         c, positions = self.config, tokens.shape[1]
         if positions > c.context:
             raise ValueError(f"{positions} tokens in a model of context {c.context}")
@@ -430,7 +406,7 @@ class Transformer(nn.Module):
         cos, sin = self.cos[:positions], self.sin[:positions]
         balances = []
         for block, window in zip(self.blocks, windows, strict=True):
-            x, balance = block(x, cos, sin, masks[window])
+            x, balance = block(x, cos, sin, masks[window], is_target)
             if balance is not None:
                 balances.append(balance)
         x = self.final_norm(x)
@@ -455,20 +431,29 @@ class Transformer(nn.Module):
         z_loss: float = 0.0,
         balance_loss: float = 0.0,
         chunk_tokens: int | None = None,
+        is_target: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> TrainingLoss:
         """The mean of token_losses with what keeps training stable, in less memory and time: the logits' gradient is
         formed with them. It costs more than token_losses where no gradient is wanted.
 
         z_loss, balance_loss: weights of the terms of head_losses and of Experts; Qwen3-MoE's default of the latter is
         1e-3. chunk_tokens: tokens whose logits are there at once; None: as many as give LOGITS_AT_ONCE.
+        is_target: bool [B, T], False where a target is padding, which no mean then counts; None: all count. targets: []
+        by what the sums of losses over targets are divided, such as their mean number in the parts of a batch; None: by
+        how many there are here.
         """
         documents = None if documents is None else documents[:, :-1]
-        hidden, balances = self._hidden_and_balances(sequences[:, :-1], documents)
+        hidden, balances = self._hidden_and_balances(sequences[:, :-1], documents, is_target)
         c = self.config
         at_once = LOGITS_AT_ONCE[hidden.device.type] if chunk_tokens is None else chunk_tokens * c.vocabulary
+        counts = None if is_target is None else is_target.flatten()
         total, cross_entropy = MeanCrossEntropy.apply(
-            hidden.flatten(0, 1), self.head_table, sequences[:, 1:].flatten(), at_once, z_loss
+            hidden.flatten(0, 1), self.head_table, sequences[:, 1:].flatten(), at_once, z_loss, counts
         )
+        if is_target is not None:
+            share = is_target.numel() / (is_target.sum().clamp(min=1) if targets is None else targets)
+            total, cross_entropy = total * share, cross_entropy * share
         balance = torch.stack(balances).mean() if balances else torch.zeros_like(cross_entropy)
         return TrainingLoss(total + balance_loss * balance, cross_entropy, balance.detach())
 

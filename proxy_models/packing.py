@@ -4,7 +4,8 @@
                 before it. Nothing is padded; a document that lies over a cut is read in two halves.
   best fit      documents stay whole: each is put into the fullest sequence that still has room for it, longest first
                 (best-fit decreasing; Ding et al. 2024, arXiv 2404.10830). A document longer than a sequence is cut
-                every `context` tokens, as above, and only its last piece shares a sequence. What stays free is padded.
+                every `context` tokens, as above, and only its last piece shares a sequence: the token with which that
+                begins is no target, as it is one in the piece before. What stays free is padded.
 
 Either is a pure function of the body: the same sequences on every machine.
 """
@@ -30,13 +31,15 @@ PADDING = -1  # as the document of a position
 class PackingReport:
     """What packing made of one body.
 
-    trained: targets, which are all tokens but the first of each sequence and padding. padded: positions without a
-    token. cropped: tokens that are in no sequence. cut_documents: those that are read in two pieces or more.
+    trained: targets. padded: positions without a token. repeated: tokens that are there for those after them alone, as
+    they are targets elsewhere. trained + padded + repeated = sequences * context. cropped: tokens that are in no
+    sequence. cut_documents: those that are read in two pieces or more.
     """
 
     sequences: int
     trained: int
     padded: int
+    repeated: int
     cropped: int
     documents: int
     cut_documents: int
@@ -54,19 +57,21 @@ def concatenated_report(body: TokenBody, context: int, eod: int) -> PackingRepor
         sequence = np.minimum(begins // context, sequences - 1)
         cut += int(np.count_nonzero((begins < end) & (ends > (sequence + 1) * context + 1)))
         begin = int(ends[-1])
-    return PackingReport(sequences, sequences * context, 0, body.tokens - end, documents, cut)
+    return PackingReport(sequences, sequences * context, 0, 0, body.tokens - end, documents, cut)
 
 
 @dataclass(frozen=True)
 class BestFit:
     """first: of each sequence, its first piece, int64 [sequences + 1]. start, length: of each piece in the body,
-    int64 and int32 [pieces], 12 bytes for each document. Made by best_fit."""
+    int64 and int32 [pieces]. is_rest: bool [pieces], whether it begins with the last token of the piece before it in
+    its document. 13 bytes for each document. Made by best_fit."""
 
     body: TokenBody
     context: int
     first: Integers
     start: Integers
     length: NDArray[np.int32]
+    is_rest: NDArray[np.bool_]
     documents: int
     cut_documents: int
 
@@ -75,13 +80,20 @@ class BestFit:
         return len(self.first) - 1
 
     @cached_property
+    def repeated(self) -> int:
+        """Tokens that begin the rest of a document behind another document."""
+        return int(np.count_nonzero(self.is_rest) - np.count_nonzero(self.is_rest[self.first[:-1]]))
+
+    @cached_property
     def trained(self) -> int:
-        """Targets in all sequences: all tokens but the first of each sequence."""
-        return int(self.length.sum(dtype=np.int64)) - self.sequence_count
+        """Targets in all sequences: all tokens but the first of each sequence, and those that are repeated."""
+        return int(self.length.sum(dtype=np.int64)) - self.sequence_count - self.repeated
 
     def report(self) -> PackingReport:
-        padded = self.sequence_count * self.context - self.trained
-        return PackingReport(self.sequence_count, self.trained, padded, 0, self.documents, self.cut_documents)
+        padded = self.sequence_count * self.context - self.trained - self.repeated
+        return PackingReport(
+            self.sequence_count, self.trained, padded, self.repeated, 0, self.documents, self.cut_documents
+        )
 
 
 def best_fit(body: TokenBody, context: int, eod: int, documents_at_once: int = DOCUMENTS_AT_ONCE) -> BestFit:
@@ -91,17 +103,18 @@ def best_fit(body: TokenBody, context: int, eod: int, documents_at_once: int = D
     Working memory is that of `documents_at_once` documents; those further apart are never packed together.
     Raises ShardError if the body does not end with the end of a document.
     """
-    counts, starts, lengths = [np.zeros(1, dtype=np.int64)], [], []
+    counts, starts, lengths, rests = [np.zeros(1, dtype=np.int64)], [], [], []
     documents = cut = begin = 0
     for ends in _windows(document_ends(body, eod), documents_at_once):
         sizes = np.diff(ends, prepend=begin)
-        piece_start, piece_length = _pieces(begin + np.cumsum(sizes) - sizes, sizes, context)
+        piece_start, piece_length, is_rest = _pieces(begin + np.cumsum(sizes) - sizes, sizes, context)
         sequence, sequences = _packed(piece_length, context + 1)
         # Stable: pieces of one sequence stay in the order of the body.
         order = np.argsort(sequence, kind="stable")
         counts.append(np.bincount(sequence, minlength=sequences))
         starts.append(piece_start[order])
         lengths.append(piece_length[order].astype(np.int32))
+        rests.append(is_rest[order])
         documents += len(ends)
         cut += int(np.count_nonzero(sizes > context + 1))
         begin = int(ends[-1])
@@ -111,6 +124,7 @@ def best_fit(body: TokenBody, context: int, eod: int, documents_at_once: int = D
         np.cumsum(np.concatenate(counts)),
         np.concatenate(starts) if starts else np.zeros(0, dtype=np.int64),
         np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int32),
+        np.concatenate(rests) if rests else np.zeros(0, dtype=np.bool_),
         documents,
         cut,
     )
@@ -150,13 +164,13 @@ def _windows(ends: Iterator[Integers], size: int) -> Iterator[Integers]:
         yield np.concatenate(waiting)
 
 
-def _pieces(start: Integers, size: Integers, context: int) -> tuple[Integers, Integers]:
+def _pieces(start: Integers, size: Integers, context: int) -> tuple[Integers, Integers, NDArray[np.bool_]]:
     """Documents cut into pieces of at most context + 1 tokens, each beginning with the last token of the one before:
-    start and length, int64 [pieces]."""
+    start and length, int64 [pieces], and whether there is one before, bool [pieces]."""
     counts = np.maximum(1, -(-(size - 1) // context))
     document = np.repeat(np.arange(len(size)), counts)
     offset = (np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)) * context
-    return start[document] + offset, np.minimum(context + 1, size[document] - offset)
+    return start[document] + offset, np.minimum(context + 1, size[document] - offset), offset > 0
 
 
 @njit(cache=True, nogil=True)
@@ -235,25 +249,26 @@ class PackedReader:
         """packings: of the sources that are read, by number. reader: of the bodies of all sources."""
         self._reader, self._eod = reader, eod
         self._width = next(iter(packings.values())).context + 1
-        none = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
+        none = tuple(np.zeros(0, dtype=dtype) for dtype in (np.int64, np.int64, np.int32, np.bool_))
         indexes = [
-            (packings[d].first, packings[d].start, packings[d].length) if d in packings else none
+            (packings[d].first, packings[d].start, packings[d].length, packings[d].is_rest) if d in packings else none
             for d in range(len(reader.bodies))
         ]
         # Typed lists, so that the compiled loop finds a source by its number.
-        self._first, self._start, self._length = (List(arrays) for arrays in zip(*indexes, strict=True))
+        self._indexes = tuple(List(arrays) for arrays in zip(*indexes, strict=True))
 
-    def read(self, source: Integers, sequence: Integers) -> tuple[Integers, Integers]:
-        """The sequences' tokens, int64 [n, context + 1], and how many of each row are there, int64 [n].
+    def read(self, source: Integers, sequence: Integers) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+        """The sequences' tokens, int64 [n, context + 1]; how many of each row are there, int64 [n]; and which of the
+        row's tokens but the first are targets, bool [n, context].
 
         Positions after them hold the end-of-document token. source, sequence: int64 [n].
         """
-        stretches, filled = _stretches(self._first, self._start, self._length, source, sequence, self._width)
+        stretches, filled, is_target = _stretches(*self._indexes, source, sequence, self._width)
         rows = np.empty((len(source), self._width), dtype=np.int64)
         self._reader.read(*stretches, rows.reshape(-1))
         for i in np.flatnonzero(filled < self._width):
             rows[i, filled[i] :] = self._eod
-        return rows, filled
+        return rows, filled, is_target
 
 
 @njit(cache=True, nogil=True)
@@ -261,26 +276,31 @@ def _stretches(
     first: "List[Integers]",
     start: "List[Integers]",
     length: "List[NDArray[np.int32]]",
+    is_rest: "List[NDArray[np.bool_]]",
     source: Integers,
     sequence: Integers,
     width: int,
-) -> tuple[Integers, Integers]:
-    """What rows of `width` are made of: source, start, length and place of each piece, int64 [4, pieces]; and how many
-    tokens each has, int64 [n]."""
+) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+    """What rows of `width` are made of: source, start, length and place of each piece, int64 [4, pieces]; how many
+    tokens each has, int64 [n]; and which of them but the first are targets, bool [n, width - 1]."""
     pieces = 0
     for i in range(len(source)):
         pieces += first[source[i]][sequence[i] + 1] - first[source[i]][sequence[i]]
     stretches = np.empty((4, pieces), dtype=np.int64)
     filled = np.zeros(len(source), dtype=np.int64)
+    is_target = np.zeros((len(source), width - 1), dtype=np.bool_)
     k = 0
     for i in range(len(source)):
         d = source[i]
         for piece in range(first[d][sequence[i]], first[d][sequence[i] + 1]):
             stretches[0, k], stretches[1, k], stretches[2, k] = d, start[d][piece], length[d][piece]
             stretches[3, k] = i * width + filled[i]
-            filled[i] += length[d][piece]
+            begin, filled[i] = filled[i], filled[i] + length[d][piece]
+            is_target[i, begin : filled[i] - 1] = True
+            if begin > 0:
+                is_target[i, begin - 1] = not is_rest[d][piece]
             k += 1
-    return stretches, filled
+    return stretches, filled, is_target
 
 
 def document_numbers(rows: Integers, filled: Integers, eod: int) -> NDArray[np.int32]:

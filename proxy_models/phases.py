@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy_models.loader import MixtureError, Order, draw_totals, unit_limits
+from proxy_models.loader import MixtureError, Order, draw_totals, longest_served, unit_limits
 from proxy_models.shards import Integers
 
 
@@ -149,24 +149,24 @@ class PhasedOrder:
         )
 
     def _refusal(self, steps: list[int], needed: Integers, max_epochs: float | None) -> str:
-        # The longest run whose phases keep their proportion; what is served at `feasible` is checked, not reckoned.
-        feasible, too_long = 0, sum(steps)
-        while too_long - feasible > 1:
-            total = (feasible + too_long) // 2
-            shorter = [n * total // sum(steps) for n in steps]
-            if np.all(self._units(shorter).sum(axis=0) <= self._limits):
-                feasible = total
-            else:
-                too_long = total
-        shorter = [n * feasible // sum(steps) for n in steps]
+        def shortened(total: int) -> list[int]:
+            """Phases in proportion, each with a step at least."""
+            return [max(1, n * total // sum(steps)) for n in steps]
+
+        def is_served(total: int) -> bool:
+            return bool(np.all(self._units(shortened(total)).sum(axis=0) <= self._limits))
+
+        shorter = shortened(longest_served(is_served, sum(steps)))
         tokens = sum(n * phase.batch * phase.context for n, phase in zip(shorter, self.phases, strict=True))
         needs = "; ".join(
             f"source {self.sources[d]} needs {needed[d]} reads of {self._available[d]} sequences of {self._unit[d]} "
             "tokens"
             for d in np.flatnonzero(needed > self._limits)
         )
+        refused = f"{sum(steps)} steps under max_epochs {max_epochs} cannot be served: {needs}. "
+        if not is_served(0):
+            return refused + "Not even one step of each phase can be served: add tokens, or lower batch or context"
         by_phase = f" ({' + '.join(map(str, shorter))})" if len(steps) > 1 else ""
-        return (
-            f"{sum(steps)} steps under max_epochs {max_epochs} cannot be served: {needs}. "
+        return refused + (
             f"The largest feasible run of this mixture has {sum(shorter)} steps{by_phase}, {tokens} tokens"
         )

@@ -100,10 +100,6 @@ class PretrainConfig:
             raise ValueError("steps, batch, accumulate, evaluate_every, log_every, keep_checkpoints must be at least 1")
         if self.spikes is not None and self.spikes.response == "rewind" and not self.checkpoint_every_steps:
             raise ValueError("a rewind needs checkpoint_every_steps: of checkpoints by time, no two runs have the same")
-        if self.packing == "best_fit" and (self.z_loss or self.balance_loss):
-            raise ValueError(
-                "best-fit packing has padding, which z_loss and balance_loss do not leave out; set both to 0"
-            )
 
 
 @dataclass(frozen=True)
@@ -325,27 +321,26 @@ def _loss_with_gradients(
 ) -> Tensor:
     """Mean cross-entropy of this rank's share of a batch, in nats per token, with the gradients left in the model.
 
-    The mean over ranks is that of the batch: padding is left out of the sum, and divided by is its mean over ranks.
+    The mean over ranks and parts is that of the batch: the sum over a part's targets is divided by their mean number.
     """
     sequences = _on(batch.sequences, device)
     documents = None if batch.documents is None else _on(batch.documents, device)
     is_target = None if batch.is_target is None else _on(batch.is_target, device)
-    targets = None if is_target is None else group.mean(is_target.sum().float())
+    targets = None if is_target is None else group.mean(is_target.sum().float()) / config.accumulate
     rows = len(sequences) // config.accumulate
     cross_entropy = torch.zeros((), device=device)
     for first in range(0, len(sequences), rows):
         part = slice(first, first + rows)
-        documents_there = None if documents is None else documents[part]
-        if is_target is None:
-            loss = model.training_loss(sequences[part], documents_there, config.z_loss, config.balance_loss)
-            (loss.total / config.accumulate).backward()
-            cross_entropy += loss.cross_entropy / config.accumulate
-        else:
-            # Not a product with 0: the loss of what does not count may be infinite.
-            token_losses = model.token_losses(sequences[part], documents_there)
-            summed = token_losses.masked_fill(~is_target[part], 0.0).sum() / targets
-            summed.backward()
-            cross_entropy += summed.detach()
+        loss = model.training_loss(
+            sequences[part],
+            None if documents is None else documents[part],
+            config.z_loss,
+            config.balance_loss,
+            is_target=None if is_target is None else is_target[part],
+            targets=targets,
+        )
+        (loss.total / config.accumulate).backward()
+        cross_entropy += loss.cross_entropy / config.accumulate
     return cross_entropy
 
 

@@ -1,12 +1,10 @@
 """The same models one after another: the plain Transformer and torch's own optimizer, in one process that is compiled
 once. What the stack is held to, and what trains where stacking does not pay."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from proxy_models.model import ModelConfig, Transformer, learning_rate_factor
+from proxy_models.model import ModelConfig, Transformer
 from proxy_models.optimization import AdamW
 from proxy_models.stacked import Models
 
@@ -27,9 +25,7 @@ class Separate(Models):
         means, squares = self.layout.views(self.means), self.layout.views(self.squares)
         # A float on the GPU would be part of a captured step for ever.
         rate_dtype = torch.float64 if self.device.type == "cpu" else torch.float32
-        factors = {name: learning_rate_factor(name, config) for name, _ in self.model.named_parameters()}
-        self.rates = {f: torch.zeros((), dtype=rate_dtype, device=self.device) for f in sorted(set(factors.values()))}
-        self.torch_optimizer = self._torch_optimizer(factors)
+        self.torch_optimizer = optimizer.of(self.model, torch.zeros((), dtype=rate_dtype, device=self.device))
         for name, parameter in self.model.named_parameters():
             # In place of its own memory: state and load_state are then those of any other Models.
             parameter.data = self.weights[name][0]
@@ -47,20 +43,6 @@ class Separate(Models):
             else self.model.token_losses
         )
 
-    def _torch_optimizer(self, factors: Mapping[str, float]) -> torch.optim.AdamW:
-        """A group for each learning rate, of matrices, which decay, and of norms, which do not."""
-        c = self.optimizer
-        groups = []
-        for is_matrix in (True, False):
-            for factor, rate in self.rates.items():
-                named = self.model.named_parameters()
-                some = [p for name, p in named if (p.ndim > 1) == is_matrix and factors[name] == factor]
-                if some:
-                    # torch multiplies decay with the rate, and the factor is not meant for it.
-                    decay = c.weight_decay / factor if is_matrix else 0.0
-                    groups.append({"params": some, "lr": rate, "weight_decay": decay})
-        return torch.optim.AdamW(groups, betas=(c.beta1, c.beta2), eps=c.epsilon, fused=True)
-
     def train_step(self, sequences: Tensor, learning_rates: Tensor, clips: Tensor) -> Tensor:
         with self._autocast():
             loss = self._losses(sequences[0]).mean()
@@ -70,8 +52,8 @@ class Separate(Models):
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clips[0])
             self.alive &= (loss < self.lost) & torch.isfinite(norm)
             self.is_dead.copy_(~self.alive[0])
-            for factor, rate in self.rates.items():
-                rate.copy_(learning_rates[0] * factor)
+            for group in self.torch_optimizer.param_groups:
+                group["lr"].copy_(learning_rates[0] * group["factor"])
             for state in self.torch_optimizer.state.values():
                 state["step"].copy_(self.steps_taken)
             self.torch_optimizer.step()

@@ -58,7 +58,9 @@ class TokenBody:
 
     @cached_property
     def maps(self) -> list[NDArray[Any]]:
-        """The files as read-only arrays over their bytes on disk."""
+        """The files as read-only arrays over their bytes on disk. Raises ShardError for one that is not of its size."""
+        for file in self.files:
+            _check_size(file, self.dtype)
         # Plain arrays over the maps: to cut a piece out of a memmap costs ten times as much.
         return [np.asarray(np.memmap(file.path, dtype=self.dtype, mode="r")) for file in self.files]
 
@@ -203,8 +205,8 @@ class Tokens:
 def open_tokens(folder: Path) -> Tokens:
     """Open a token folder by its tokens.json; bodies are mapped into memory, not read.
 
-    Raises ShardError if tokens.json is absent or incomplete, or a file's size is not what its token count
-    says.
+    Raises ShardError if tokens.json is absent or incomplete or contradicts itself, or a file's size is not what its
+    token count says.
     """
     manifest_path = folder / "tokens.json"
     if not manifest_path.is_file():
@@ -218,6 +220,10 @@ def open_tokens(folder: Path) -> Tokens:
             for source, splits in manifest["sources"].items()
             for split in ("train", "held_out")
         }
+        if not 0 <= manifest["eod"] < manifest["vocabulary"] <= 2 ** (8 * dtype.itemsize):
+            raise ValueError(
+                f"eod {manifest['eod']} of a vocabulary of {manifest['vocabulary']} in {manifest['dtype']}"
+            )
         tokens = Tokens(
             folder=folder,
             vocabulary=manifest["vocabulary"],
@@ -227,7 +233,7 @@ def open_tokens(folder: Path) -> Tokens:
             sources=tuple(manifest["sources"]),
             fingerprint=hashlib.sha256(manifest_bytes).hexdigest(),
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ShardError(f"{manifest_path} lacks or misstates a field: {error!r}") from error
     if not tokens.sources:
         raise ShardError(f"{manifest_path} names no source")

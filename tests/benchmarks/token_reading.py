@@ -5,8 +5,9 @@
 Reading: 12 sources of 6M random tokens in two files each, in the page cache. For a swarm, K runs of random mixtures,
 each source cut to 30 %, B sequences of T tokens a step, from step 64 on, with everything that read_batches does; a tier
 S swarm at 8M tokens per second on one GPU needs as much of one core. For one model, everything that Loader.batches
-does, for each packing, with documents numbered or not; goal 200M at 2,048 tokens and more. Beside it, in turns, the
-loop that copies row after row out of a numpy memmap, and what packing takes, once for a run.
+does, for each packing, with documents numbered or not, and in two phases, the first at a quarter of the context; goal
+200M at 2,048 tokens and more. Beside it, in turns, the loop that copies row after row out of a numpy memmap, and what
+packing takes, once for a run.
 
 Cutting: 40M tokens drawn evenly from the ids of a tokenizer of 32,768 (by default one trained on ../shared/data/text),
 to 16,384, 8,192 and 4,096. Even draws are harder than text, where long tokens are rare.
@@ -88,9 +89,9 @@ def reading(bodies: list[TokenBody], models: int, batch: int, context: int) -> f
     return STEPS * models * batch * context / (time.process_time() - began)
 
 
-def phase(tokens: Tokens, batch: int, context: int) -> Phase:
+def phase(tokens: Tokens, batch: int, context: int, read: int = MODEL_TOKENS) -> Phase:
     shares = np.random.default_rng(1).dirichlet(np.full(len(tokens.sources), 5.0)).tolist()
-    return Phase(dict(zip(tokens.sources, shares, strict=True)), MODEL_TOKENS // (batch * context), batch, context)
+    return Phase(dict(zip(tokens.sources, shares, strict=True)), read // (batch * context), batch, context)
 
 
 def reading_for_one(loader: Loader) -> float:
@@ -138,14 +139,18 @@ def main() -> None:
         for models, batch, context in SHAPES:
             rate = max(reading(bodies, models, batch, context) for _ in range(3))
             print(f"| {models} | {batch} | {context} | {rate / 1e6:.0f} |", flush=True)
-        print("\n| sequences | context | concatenated | + documents | best fit | + documents | row loop |")
-        print("|---|---|---|---|---|---|---|")
+        print("\n| sequences | context | concatenated | + documents | best fit | + documents | two phases | row loop |")
+        print("|---|---|---|---|---|---|---|---|")
         for batch, context in MODEL_SHAPES:
             loaders = [
                 Loader(tokens, [phase(tokens, batch, context)], packing=packing, has_documents=has_documents)
                 for packing in ("concatenated", "best_fit")
                 for has_documents in (False, True)
             ]
+            half = MODEL_TOKENS // 2
+            loaders.append(
+                Loader(tokens, [phase(tokens, 4 * batch, context // 4, half), phase(tokens, batch, context, half)])
+            )
             for loader in loaders:
                 next(loader.batches())  # compiles, maps the files
             turns = [[*(reading_for_one(loader) for loader in loaders), reading_by_rows(loaders[0])] for _ in range(5)]

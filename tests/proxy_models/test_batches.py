@@ -1,5 +1,6 @@
 """Batches: what a run reads is the same for any number of ranks and from any step on."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,9 @@ def test_the_state_of_another_run_is_refused_and_says_in_what_it_differs(tokens:
             Loader(tokens, [MAIN], seed=1, max_epochs=50),
             Loader(tokens, [MAIN, MID], seed=1),
             Loader(tokens, [Phase(MAIN.mixture, 70, 6, 16)], seed=1),
+            Loader(tokens, [Phase(MAIN.mixture, 71, 5, 16)], seed=1),
+            Loader(tokens, [Phase(MAIN.mixture, 70, 5, 32)], seed=1),
+            Loader(tokens, [Phase({**MAIN.mixture, "sums": 0.71}, 70, 5, 16)], seed=1),
         ],
         "packing": [Loader(tokens, [MAIN], seed=1, packing="best_fit")],
         "tokens": [Loader(open_tokens(copied), [MAIN], seed=1)],
@@ -122,15 +126,19 @@ def test_a_rank_that_is_not_there_is_refused() -> None:
 
 def test_padding_is_no_target_and_of_no_document(tokens: Tokens) -> None:
     loader = loader_of(tokens, "best_fit", has_documents=True)
-    trained = padded = 0
+    trained = padded = repeated = 0
     for batch in loader.batches():
-        assert np.array_equal(batch.is_target, batch.documents[:, 1:] >= 0)
+        is_padding = batch.documents[:, 1:] < 0
+        assert not np.any(batch.is_target & is_padding)
+        # The rest of a cut document begins with a token that was a target already.
+        repeated += np.count_nonzero(~batch.is_target & ~is_padding)
+        assert np.all(batch.sequences[:, :-1][~batch.is_target & ~is_padding] == tokens.eod)
         assert np.all(batch.sequences[batch.documents < 0] == tokens.eod)
         # A document is numbered anew after each end, and only there.
         ends = (batch.sequences[:, :-1] == tokens.eod) & batch.is_target
         assert np.array_equal(np.diff(batch.documents, axis=1)[batch.is_target], ends[batch.is_target])
-        trained, padded = trained + batch.is_target.sum(), padded + (~batch.is_target).sum()
-    assert 0 < padded < trained
+        trained, padded = trained + batch.is_target.sum(), padded + is_padding.sum()
+    assert 0 < repeated < padded < trained
 
 
 def test_all_positions_of_concatenated_text_are_targets(tokens: Tokens) -> None:
@@ -162,7 +170,7 @@ def test_what_is_padded_and_cropped_is_reported_for_each_source_and_context(toke
     for (source, context), report in reports.items():
         body = tokens.train(source)
         assert report.documents == body.documents
-        assert report.trained + report.padded == report.sequences * context
+        assert report.trained + report.padded + report.repeated == report.sequences * context
         assert (report.padded == 0) == (packing == "concatenated")
 
 
@@ -186,6 +194,20 @@ def test_batches_read_ahead_are_the_batches(tokens: Tokens) -> None:
     with Prefetched(loader.batches()) as ahead:
         for one, other in zip(ahead, loader.batches(), strict=True):
             assert np.array_equal(one.sequences, other.sequences)
+
+
+@pytest.mark.parametrize("packing", ["concatenated", "best_fit"])
+def test_ids_above_two_bytes_are_read_as_they_are(tokens: Tokens, copied: Path, packing: str) -> None:
+    wide = np.arange(tokens.vocabulary)
+    wide[[7, 8]] = 69_999, 65_536
+    manifest = json.loads((copied / "tokens.json").read_text()) | {"dtype": "uint32", "vocabulary": 70_000}
+    (copied / "tokens.json").write_text(json.dumps(manifest))
+    for path in copied.glob("*/*.bin"):
+        path.write_bytes(wide[np.fromfile(path, dtype="<u2")].astype("<u4").tobytes())
+    found = loader_of(open_tokens(copied), packing, has_documents=True).batches()
+    for one, other in zip(loader_of(tokens, packing, has_documents=True).batches(), found, strict=True):
+        assert np.array_equal(wide[one.sequences], other.sequences)
+        assert np.array_equal(one.documents, other.documents)
 
 
 @pytest.fixture

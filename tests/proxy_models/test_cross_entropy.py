@@ -57,6 +57,32 @@ def test_losses_of_tokens_formed_in_parts_are_the_plain_ones(head: Head, at_once
         assert (gradient - plain_gradient).abs().max() <= 1e-12
 
 
+# One token at a time; 3, and 2 at the end; all.
+@pytest.mark.parametrize("at_once", [1, 3 * VOCABULARY, 1 << 20])
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_what_is_no_target_counts_for_nothing(head: Head, at_once: int, z_loss: float) -> None:
+    is_target = torch.arange(TOKENS) % 3 > 0
+    total, cross_entropy = MeanCrossEntropy.apply(*head, at_once, z_loss, is_target)
+    counted = Head(head.hidden[is_target], head.table, head.targets[is_target])
+    share = is_target.sum().item() / TOKENS  # the mean is over all tokens
+    assert total.item() == pytest.approx(share * plain(counted, z_loss).item(), abs=1e-12)
+    assert cross_entropy.item() == pytest.approx(share * plain(counted, 0.0).item(), abs=1e-12)
+    found = torch.autograd.grad(total, found_by(head))
+    expected = torch.autograd.grad(share * plain(counted, z_loss), found_by(head))
+    for gradient, plain_gradient in zip(found, expected, strict=True):
+        assert (gradient - plain_gradient).abs().max() <= 1e-12
+    assert torch.equal(found[0][~is_target], torch.zeros_like(found[0][~is_target]))
+
+
+def test_what_is_no_target_may_have_an_infinite_loss(head: Head) -> None:
+    hidden = head.hidden.detach().clone()
+    hidden[3] = torch.inf
+    total, _ = MeanCrossEntropy.apply(
+        hidden.requires_grad_(), head.table, head.targets, 1 << 20, 0.1, torch.arange(TOKENS) != 3
+    )
+    assert torch.isfinite(total)
+
+
 def found_by(head: Head) -> tuple[Tensor, Tensor]:
     return head.hidden, head.table
 

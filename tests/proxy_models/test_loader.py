@@ -176,21 +176,42 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 
 
 def test_a_mixture_the_tokens_cannot_serve_fails_with_the_largest_feasible_run() -> None:
-    # Source 1: 5 sequences under 2 epochs are 10 draws, 25 % of 40 slots.
-    with pytest.raises(MixtureError, match=r"source 1 needs 25 draws of 5 sequences.* has 40 slots"):
+    # Source 1: 5 sequences under 2 epochs are 10 draws, 25 % of 40 slots; of 42 they are 10.5, and the first of equal
+    # remainders wins.
+    with pytest.raises(MixtureError, match=r"source 1 needs 25 draws of 5 sequences.* has 42 slots"):
         Order((0.75, 0.25), (1000, 5), slots=100, seed=0, max_epochs=2)
-    assert Order((0.75, 0.25), (1000, 5), slots=40, seed=0, max_epochs=2).totals.tolist() == [30, 10]
+    assert Order((0.75, 0.25), (1000, 5), slots=42, seed=0, max_epochs=2).totals.tolist() == [32, 10]
 
 
-@given(RATIOS, st.data())
-def test_the_run_named_as_feasible_is(ratios: list[float], data: st.DataObject) -> None:
+@given(RATIOS, st.data(), st.sampled_from([0.5, 1, 2]))
+def test_the_run_named_as_the_largest_works_and_one_slot_more_does_not(
+    ratios: list[float], data: st.DataObject, max_epochs: float
+) -> None:
     available = tuple(data.draw(st.lists(st.integers(1, 20), min_size=len(ratios), max_size=len(ratios))))
     slots = 20 * len(ratios) * 2 + 1  # more than all sources hold in 2 epochs
     with pytest.raises(MixtureError) as error:
-        Order(tuple(ratios), available, slots, seed=0, max_epochs=2)
+        Order(tuple(ratios), available, slots, seed=0, max_epochs=max_epochs)
     feasible = int(re.search(r"has (\d+) slots", str(error.value))[1])
     if feasible:
-        Order(tuple(ratios), available, feasible, seed=0, max_epochs=2)
+        Order(tuple(ratios), available, feasible, seed=0, max_epochs=max_epochs)
+    with pytest.raises(MixtureError):
+        Order(tuple(ratios), available, feasible + 1, seed=0, max_epochs=max_epochs)
+
+
+def test_a_part_of_an_epoch_is_rounded_down_to_sequences() -> None:
+    with pytest.raises(MixtureError, match="has 2 slots"):
+        Order((1.0,), (5,), slots=3, seed=0, max_epochs=0.5)
+
+
+def test_what_was_read_before_counts_towards_the_limit() -> None:
+    with pytest.raises(MixtureError, match="has 3 slots"):
+        Order((1.0,), (10,), slots=4, seed=0, max_epochs=1, read_before=(7,))
+
+
+@pytest.mark.parametrize("max_epochs", [0.0, -1.0, float("nan")])
+def test_a_limit_of_no_epochs_is_refused(max_epochs: float) -> None:
+    with pytest.raises(MixtureError, match="max_epochs must be above 0"):
+        Order((1.0,), (10,), slots=5, seed=0, max_epochs=max_epochs)
 
 
 def test_a_source_without_a_whole_sequence_cannot_be_drawn_from() -> None:
@@ -198,7 +219,7 @@ def test_a_source_without_a_whole_sequence_cannot_be_drawn_from() -> None:
         Order((0.5, 0.5), (10, 0), slots=10, seed=0)
 
 
-@pytest.mark.parametrize("ratios", [(0.0, 0.0), (1.0, -0.5), (float("nan"), 1.0)])
+@pytest.mark.parametrize("ratios", [(0.0, 0.0), (1.0, -0.5), (float("nan"), 1.0), (1e308, 1e308)])
 def test_ratios_that_are_no_mixture_are_refused(ratios: tuple[float, float]) -> None:
     with pytest.raises(MixtureError, match="ratios"):
         draw_totals(ratios, 10)
@@ -225,6 +246,30 @@ def test_batches_are_the_slots_of_each_run_in_order(tokens: Tokens, first_step: 
             assert np.array_equal(rows[k], read_sequences(TokenReader(bodies), draws.source, draws.sequence, 16))
         steps += 1
     assert first_step + steps == 100
+
+
+@pytest.mark.parametrize("slots", [0, 2**48 + 1])
+def test_a_run_of_no_slots_or_more_than_can_be_counted_is_refused(slots: int) -> None:
+    # Places are float64: far beyond, two draws of a source could have one.
+    with pytest.raises(MixtureError, match=f"from 1 to 281474976710656 slots, not {slots}"):
+        Order((1.0,), (10,), slots=slots, seed=0)
+
+
+@pytest.mark.parametrize("bits", [40, 48])
+@pytest.mark.parametrize("ratios", [(1.0,), (1.0, 1e-12), (0.0, 1.0, 0.0), tuple(1 / n for n in range(1, 1001))])
+def test_a_long_run_is_exact_at_its_far_slots(ratios: tuple[float, ...], bits: int) -> None:
+    slots, sources = 2**bits, len(ratios)
+    order = Order(ratios, (10**6,) * sources, slots, seed=0)
+    due = [Fraction(ratio) / sum(map(Fraction, ratios)) * slots for ratio in ratios]
+    assert sum(map(int, order.totals)) == slots
+    assert max(abs(int(total) - share) for total, share in zip(order.totals, due, strict=True)) < 1
+    for first in (0, 2**39, slots - 300):
+        draws = order.block(first, first + 300)
+        assert len(draws.source) == 300
+        for slot, (d, j) in enumerate(zip(draws.source.tolist(), draws.draw.tolist(), strict=True), first):
+            # The draws of d before this slot: j; its share of the prefix, within the number of sources.
+            assert abs(j - Fraction(int(order.totals[d]) * slot, slots)) <= sources
+        assert np.array_equal(np.stack(order.block(first + 150, first + 151)), np.stack(draws)[:, 150:151])
 
 
 def test_far_slots_of_a_long_run_are_reached_at_once() -> None:

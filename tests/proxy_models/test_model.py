@@ -7,9 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
 
 from proxy_models import model as model_module
+from proxy_models.grouped_products import grouped_products, looped_products
 from proxy_models.model import (
     BASE_WIDTH,
     SIZES,
@@ -17,15 +22,16 @@ from proxy_models.model import (
     Experts,
     FeedForward,
     ModelConfig,
+    Norm,
     Transformer,
     attended,
     attention_mask,
     flops_per_token,
-    grouped_products,
     init_weights,
     learning_rate_factor,
-    looped_products,
     parameter_counts,
+    rotary_tables,
+    rotated,
     sized,
 )
 
@@ -91,6 +97,14 @@ def test_flops_by_hand() -> None:
     assert flops_per_token(TINY) == 58_464
 
 
+@pytest.mark.parametrize("config", [TINY, UNTIED, EXPERTS], ids=["tied", "untied", "experts"])
+def test_flops_are_those_that_torch_counts_in_a_step(config: ModelConfig) -> None:
+    model, sequences = started(config), drawn(4, config.context + 1)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.training_loss(sequences).total.backward()
+    assert counter.get_total_flops() == flops_per_token(config) * 4 * config.context
+
+
 def test_flops_of_the_experts_that_a_token_meets() -> None:
     # A layer: query and output 2*24*40, key and value 2*24*20, router 24*6, two experts 2*3*24*8: 4176. Head 257*24.
     # 6 * (3*4176 + 6168) + 12 * 3 layers * 4 heads * 10 * 12 positions.
@@ -134,6 +148,38 @@ def test_the_seed_alone_decides_the_weights() -> None:
     again, other = started(TINY, seed=7).state_dict(), started(TINY, seed=8).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
+
+
+def test_weights_start_with_the_spread_that_their_place_asks_for() -> None:
+    config = replace(CHECKED["untied"], width=256, heads=16, kv_heads=8, ffn_width=512, layers=8)  # r = 4
+    spread = {name: p.std().item() for name, p in started(config).named_parameters() if p.ndim > 1}
+    for name, std in spread.items():
+        expected = 0.02 if name in ("embedding.weight", "head.weight") else 0.02 / 2
+        expected /= 4 if name.endswith(("output.weight", "down.weight")) else 1  # sqrt(2 * 8 layers)
+        assert std == pytest.approx(expected, rel=0.03), name
+    assert all(torch.equal(p, torch.ones_like(p)) for p in started(config).parameters() if p.ndim == 1)
+
+
+def test_the_spread_of_experts_is_that_of_a_feed_forward_block() -> None:
+    feed_forward = started(replace(CHECKED["experts"], layers=8, width=128, heads=8, kv_heads=4)).blocks[0].feed_forward
+    spread = [p.std().item() for p in (feed_forward.gate, feed_forward.up, feed_forward.down)]
+    assert spread == pytest.approx([0.02 / math.sqrt(2), 0.02 / math.sqrt(2), 0.02 / math.sqrt(2) / 4], rel=0.03)
+
+
+def test_heads_are_turned_as_complex_numbers_are() -> None:
+    # Number i and number i + E/2 are real and imaginary part of one, turned by position * base^(-2 i / E).
+    cos, sin = rotary_tables(UNTIED)  # 12 positions, 10 wide, base 500
+    x = torch.randn(2, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    angles = torch.arange(12.0)[:, None] * 500.0 ** (-torch.arange(0, 10, 2) / 10)
+    turned = torch.complex(x[..., :5], x[..., 5:]) * torch.polar(torch.ones_like(angles), angles)
+    assert torch.allclose(rotated(x, cos, sin), torch.cat([turned.real, turned.imag], dim=-1), atol=1e-5)
+
+
+def test_norms_are_those_of_qwen3() -> None:
+    # Small, so that the epsilon tells.
+    x = 1e-3 * torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
+    norm, theirs = Norm(24), Qwen3RMSNorm(24, Qwen3Config().rms_norm_eps)
+    assert torch.allclose(norm(x), theirs(x), rtol=1e-5)
 
 
 def test_a_prediction_does_not_see_later_tokens() -> None:
@@ -321,6 +367,51 @@ def test_the_balance_of_experts_is_that_of_transformers() -> None:
     expected = load_balancing_loss_func(tuple(logits), 6, 2)
     assert found.balance.item() == pytest.approx(expected.item(), rel=1e-6)
     assert found.total.item() == pytest.approx((found.cross_entropy + 0.5 * expected).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "targets", [None, torch.tensor(10.0, dtype=torch.float64)], ids=["its own", "of a larger batch"]
+)
+def test_losses_of_a_padded_batch_are_means_over_its_targets(targets: Tensor | None) -> None:
+    model = started(replace(EXPERTS, layers=1)).double()
+    sequences, is_target = drawn(3, 13), torch.arange(12) < torch.tensor([[12], [5], [1]])
+    logits: list[Tensor] = []
+    model.blocks[0].feed_forward.router.register_forward_hook(lambda *call: logits.append(call[2]))
+    found = model.training_loss(
+        sequences, z_loss=0.1, balance_loss=0.5, is_target=is_target, targets=targets, chunk_tokens=7
+    )
+    plain_logits, plain_targets = model(sequences[:, :-1])[is_target], sequences[:, 1:][is_target]
+    share = 1.0 if targets is None else 18 / 10  # the sum over 18 targets, divided by `targets`
+    cross_entropy = share * nn.functional.cross_entropy(plain_logits, plain_targets)
+    z = share * plain_logits.logsumexp(-1).square().mean()
+    balance = load_balancing_loss_func((logits[0],), 6, 2, is_target)
+    assert found.cross_entropy.item() == pytest.approx(cross_entropy.item(), rel=1e-12)
+    assert found.balance.item() == pytest.approx(balance.item(), rel=1e-6)  # theirs is of float32
+    assert found.total.item() == pytest.approx((cross_entropy + 0.1 * z + 0.5 * found.balance).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("config", [UNTIED, EXPERTS], ids=["dense", "experts"])
+def test_padding_changes_neither_a_loss_nor_a_gradient(config: ModelConfig) -> None:
+    model, is_target = started(config), torch.arange(12) < torch.tensor([[12], [5]])
+    found = []
+    for seed in (1, 2):
+        sequences = drawn(2, 13)
+        sequences[1, 6:] = drawn(7, seed=seed)
+        model.zero_grad()
+        loss = model.training_loss(sequences, z_loss=0.1, balance_loss=0.5, is_target=is_target)
+        loss.total.backward()
+        found.append([*loss, *(p.grad.clone() for p in model.parameters())])
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*found, strict=True))
+
+
+def test_a_part_of_a_batch_without_a_target_adds_nothing() -> None:
+    model = started(EXPERTS)
+    loss = model.training_loss(
+        drawn(2, 13), z_loss=0.1, balance_loss=0.5, is_target=torch.zeros(2, 12, dtype=torch.bool)
+    )
+    loss.total.backward()
+    assert loss.total.item() == 0
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters() if p.grad is not None)
 
 
 def test_the_balance_loss_evens_out_the_use_of_experts() -> None:

@@ -31,7 +31,7 @@ def body_of(folder: Path, sizes: list[int], file_tokens: int = 50, ends_with_eod
     return TokenBody("web", "train", tuple(files), np.dtype("<u2"), len(ids), len(sizes), 1)
 
 
-def rows_of(packed: BestFit) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(packed: BestFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     reader = PackedReader({0: packed}, TokenReader([packed.body]), EOD)
     return reader.read(np.zeros(packed.sequence_count, dtype=np.int64), np.arange(packed.sequence_count))
 
@@ -47,7 +47,7 @@ def test_documents_by_hand(folder: Path) -> None:
     sequences = [sorted(packed.length[a:b].tolist()) for a, b in zip(packed.first, packed.first[1:], strict=False)]
     assert sequences == [[3, 7], [4, 6], [2]]
     assert packed.report() == packing.PackingReport(
-        sequences=3, trained=22 - 3, padded=8, cropped=0, documents=5, cut_documents=0
+        sequences=3, trained=22 - 3, padded=8, repeated=0, cropped=0, documents=5, cut_documents=0
     )
 
 
@@ -118,13 +118,46 @@ def test_rows_hold_the_pieces_and_then_padding(folder: Path, sizes: list[int], c
     body = body_of(folder, sizes)
     whole = np.concatenate([np.fromfile(file.path, dtype="<u2") for file in body.files])
     packed = best_fit(body, context, EOD)
-    rows, filled = rows_of(packed)
+    rows, filled, _ = rows_of(packed)
     for i, row in enumerate(rows):
         pieces = range(packed.first[i], packed.first[i + 1])
         expected = np.concatenate([whole[packed.start[p] :][: packed.length[p]] for p in pieces])
         assert filled[i] == len(expected)
         assert np.array_equal(row[: filled[i]], expected)
         assert np.all(row[filled[i] :] == EOD)
+
+
+@given(SIZES, st.integers(1, 30))
+def test_no_token_is_a_target_twice_and_all_but_the_first_of_each_sequence_are(
+    folder: Path, sizes: list[int], context: int
+) -> None:
+    body = body_of(folder, sizes)
+    packed = best_fit(body, context, EOD)
+    _, filled, is_target = rows_of(packed)
+    targets, first = np.zeros(body.tokens, dtype=np.int64), np.zeros(body.tokens, dtype=bool)
+    for i in range(packed.sequence_count):
+        pieces = range(packed.first[i], packed.first[i + 1])
+        place = np.concatenate([np.arange(packed.start[p], packed.start[p] + packed.length[p]) for p in pieces])
+        first[place[0]] = True
+        targets[place[1:][is_target[i, : filled[i] - 1]]] += 1
+        assert not is_target[i, filled[i] - 1 :].any()
+    assert targets.max(initial=0) <= 1
+    assert first[targets == 0].all()
+    report = packed.report()
+    assert report.trained == is_target.sum() == targets.sum()
+    assert report.padded == (context + 1 - filled).sum()
+    assert report.trained + report.padded + report.repeated == report.sequences * context
+    assert report.repeated == packed.length.sum() - packed.sequence_count - report.trained
+
+
+def test_the_rest_of_a_cut_document_is_not_foretold_from_the_document_before_it(folder: Path) -> None:
+    # Of 12 tokens in sequences of 10 the last 3 are a piece of their own, whose first is a target of the first piece.
+    body = body_of(folder, [4, 12])
+    packed = best_fit(body, context=9, eod=EOD)
+    rows, _, is_target = rows_of(packed)
+    assert rows.tolist() == [[2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [1, 2, 3, EOD, 11, 12, EOD, EOD, EOD, EOD]]
+    assert is_target.tolist() == [[True] * 9, [True] * 3 + [False] + [True] * 2 + [False] * 3]
+    assert packed.report() == packing.PackingReport(2, 14, 3, 1, 0, 2, 1)
 
 
 def test_documents_far_apart_are_packed_apart_and_none_is_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +200,7 @@ def test_the_report_of_concatenation_counts_what_is_cut_and_cropped(
         is_whole = any(end - size in some and end - 1 in some for some in read)
         cut += end - size < reach and not is_whole
     report = concatenated_report(body, context, EOD)
-    assert report == packing.PackingReport(count, count * context, 0, body.tokens - reach, len(sizes), cut)
+    assert report == packing.PackingReport(count, count * context, 0, 0, body.tokens - reach, len(sizes), cut)
 
 
 def test_a_body_that_does_not_end_with_a_document_is_refused(folder: Path) -> None:
@@ -178,7 +211,7 @@ def test_a_body_that_does_not_end_with_a_document_is_refused(folder: Path) -> No
 
 def test_a_body_without_tokens_has_no_sequences(folder: Path) -> None:
     empty = TokenBody("web", "train", (), np.dtype("<u2"), 0, 0, 0)
-    assert best_fit(empty, 8, EOD).report() == packing.PackingReport(0, 0, 0, 0, 0, 0)
+    assert best_fit(empty, 8, EOD).report() == packing.PackingReport(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_positions_are_numbered_by_document_and_padding_by_none() -> None:

@@ -82,6 +82,32 @@ def test_no_tokens_are_read_again_before_all_of_their_source_were(run: tuple[lis
 
 
 @given(runs())
+def test_an_epoch_of_a_source_begins_when_the_one_before_has_ended(run: tuple[list[Phase], tuple[int, ...]]) -> None:
+    phases, tokens = run
+    drawn = [order.block(0, order.slots) for order in phased(phases, tokens).orders]
+    for d in range(len(tokens)):
+        epochs = np.concatenate([draws.epoch[draws.source == d] for draws in drawn])
+        assert np.all(np.diff(epochs) >= 0)
+
+
+def test_parts_of_units_do_not_wander_over_the_end_of_an_epoch() -> None:
+    # 8 units of 40 tokens: 5 are read, then 3 and 5 of the next epoch in parts of 10.
+    run = phased([Phase({"web": 1.0}, 5, 1, 40), Phase({"web": 1.0}, 32, 1, 10)], (321,))
+    whole, parts = (order.block(0, order.slots) for order in run.orders)
+    assert parts.epoch.tolist() == [0] * 12 + [1] * 20
+    assert set(whole.sequence) | set(parts.sequence[:12] // 4) == set(range(8))
+
+
+def test_each_epoch_read_in_parts_has_an_order_of_its_own() -> None:
+    # 8 units of 40 tokens, twice in parts of 10, after a phase of the longer context.
+    run = phased([Phase({"web": 1.0}, 8, 1, 40), Phase({"web": 1.0}, 64, 1, 10)], (321,))
+    first, second = run.orders[1].block(0, 64).sequence.reshape(2, 32)
+    assert sorted(first) == sorted(second) == list(range(32))
+    # Which part of its unit is read when; the order of units alone would leave it the same.
+    assert np.any(first % 4 != second % 4)
+
+
+@given(runs())
 def test_each_phase_has_its_exact_totals_and_prefixes(run: tuple[list[Phase], tuple[int, ...]]) -> None:
     phases, tokens = run
     for phase, order in zip(phases, phased(phases, tokens).orders, strict=True):
@@ -135,26 +161,39 @@ def test_limits_span_phases_and_the_longest_run_is_said_in_steps_and_tokens() ->
     assert phased([Phase({"web": 1.0}, 25, 2, 10)] * 2, (1001,), max_epochs=1).epochs == {"web": 1.0}
 
 
-@given(runs(), st.sampled_from([0.5, 1, 2.5]))
+@given(runs(), st.sampled_from([0.1, 0.5, 1, 2.5]))
 def test_the_run_named_as_feasible_is(run: tuple[list[Phase], tuple[int, ...]], max_epochs: float) -> None:
     phases, tokens = run
     try:
         phased(phases, tokens, max_epochs)
     except MixtureError as error:
+        if "Not even one step of each phase" in str(error):
+            with pytest.raises(MixtureError):
+                phased([Phase(p.mixture, 1, p.batch, p.context) for p in phases], tokens, max_epochs)
+            return
         found = re.search(r"has (\d+) steps(?: \(([\d +]+)\))?, (\d+) tokens", str(error))
         steps = [int(n) for n in (found[2] or found[1]).split(" + ")]
-        shorter = [Phase(p.mixture, n, p.batch, p.context) for p, n in zip(phases, steps, strict=True) if n]
+        shorter = [Phase(p.mixture, n, p.batch, p.context) for p, n in zip(phases, steps, strict=True)]
         assert sum(steps) == int(found[1])
         assert sum(p.slots * p.context for p in shorter) == int(found[3])
-        # A phase without steps may be the only one of the longest context.
-        if len(shorter) == len(phases):
-            phased(shorter, tokens, max_epochs)
+        phased(shorter, tokens, max_epochs)
+        if len(phases) == 1:
+            with pytest.raises(MixtureError):
+                phased([Phase(p.mixture, steps[0] + 1, p.batch, p.context) for p in phases], tokens, max_epochs)
+
+
+def test_a_phase_keeps_a_step_in_the_run_that_is_named() -> None:
+    # 100 sequences for 990 + 10 steps: a tenth of the run would leave the second phase less than one step.
+    with pytest.raises(MixtureError, match=r"has 100 steps \(99 \+ 1\), 1000 tokens"):
+        phased([Phase({"web": 1.0}, 9990, 1, 10), Phase({"web": 1.0}, 10, 1, 10)], (1001,), max_epochs=1)
 
 
 def test_a_source_too_short_for_a_context_that_does_not_read_it_is_no_matter() -> None:
     run = phased([Phase({"web": 1.0}, 3, 1, 10), Phase({"code": 1.0}, 3, 1, 100)], (51, 1001))
     assert run.epochs == {"web": 3 / 5, "code": 3 / 10}
-    with pytest.raises(MixtureError, match="source web needs 2 reads of 0 sequences of 100 tokens"):
+    with pytest.raises(
+        MixtureError, match=r"source web needs 2 reads of 0 sequences of 100 tokens.* Not even one step of each phase"
+    ):
         phased([Phase({"web": 1.0}, 3, 1, 10), Phase({"web": 1.0}, 1, 1, 100)], (51, 1001))
 
 

@@ -212,6 +212,21 @@ def test_another_tokenizer_than_the_one_named_is_found(copied: Path) -> None:
         open_tokens(copied).check_tokenizer()
 
 
+def test_digests_are_of_the_tokenizer_too(copied: Path) -> None:
+    path = copied / "tokenizer.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ShardError, match=r"not the bytes that .*tokens\.json names: .*tokenizer\.json; tokenize again"):
+        open_tokens(copied).verify_digests()
+
+
+def test_a_file_cut_short_after_it_was_opened_is_named_before_it_is_read(copied: Path) -> None:
+    body = open_tokens(copied).train("code")
+    path = copied / "code" / "train-00000.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ShardError, match=r"code/train-00000\.bin: \d+ bytes, but tokens\.json says"):
+        TokenReader([body])
+
+
 def test_counts_that_do_not_sum_are_refused(copied: Path) -> None:
     manifest = copied / "tokens.json"
     manifest.write_text(manifest.read_text().replace('"documents": 210', '"documents": 210, "tokens": 1'))
@@ -227,4 +242,29 @@ def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:
 def test_an_incomplete_manifest_is_refused(copied: Path) -> None:
     (copied / "tokens.json").write_text('{"vocabulary": 257, "dtype": "uint16"}')
     with pytest.raises(ShardError, match="sources"):
+        open_tokens(copied)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"eod": 256', '"eod": 257'),
+        ('"eod": 256', '"eod": null'),
+        ('"vocabulary": 257', '"vocabulary": 65537'),  # in uint16
+        ('"vocabulary": 257', '"vocabulary": "257"'),
+        ('"sources": {', '"sources": 3, "more": {'),
+        ('"dtype": "uint16"', '"dtype": "int16"'),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_with_the_manifests_name(copied: Path, before: str, after: str) -> None:
+    manifest = copied / "tokens.json"
+    assert before in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(before, after))
+    with pytest.raises(ShardError, match=r"tokens\.json lacks or misstates a field"):
+        open_tokens(copied)
+
+
+def test_a_manifest_that_is_no_text_is_refused(copied: Path) -> None:
+    (copied / "tokens.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ShardError, match=r"tokens\.json lacks or misstates a field"):
         open_tokens(copied)
