@@ -25,6 +25,7 @@ from proxy_models.distributed import (
     whole,
 )
 from proxy_models.evaluation import AnswerSet, EvaluationText, bits_per_byte_on, held_out_texts
+from proxy_models.float8 import check_float8, use_float8
 from proxy_models.initial_weights import initial_weights
 from proxy_models.model import ModelConfig, Transformer, flops_per_token, init_weights, rotary_tables
 from proxy_models.muon import Muon
@@ -35,7 +36,7 @@ from proxy_models.shards import Tokens
 from proxy_models.spikes import SpikeRule
 from proxy_models.training_log import MFU_FORMULA, Clock, TrainingLog
 
-PRODUCTS = {"float32": None, "bfloat16": torch.bfloat16}
+PRODUCTS = {"float32": None, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}  # the trunk's matrices apart, float8.py
 # What may differ from the run that a checkpoint is of: it changes no result, or only by rounding.
 NOT_IDENTITY = frozenset(
     {
@@ -59,7 +60,8 @@ class PretrainConfig:
 
     accumulate: parts that each rank's share of a step's batch is cut into, so that a part fits in memory; balance_loss
     is over a part, all else over the batch. products: type of everything but
-    weights, gradients and optimizer, which are float32. masks_documents: attention stays within a document.
+    weights, gradients and optimizer, which are float32; "fp8" on a GPU that
+    has it, see float8.py. masks_documents: attention stays within a document.
     checkpoint_every_steps: 0 for checkpoints by time. keep_each_steps: checkpoints at each multiple stay for good.
     """
 
@@ -93,10 +95,6 @@ class PretrainConfig:
     wandb: Mapping[str, Any] | None = None  # arguments of wandb.init
 
     def __post_init__(self) -> None:
-        if self.products == "fp8":
-            raise ValueError(
-                "products 'fp8' are not built: no product of this loop runs in them, on any card; use 'bfloat16'"
-            )
         if self.products not in PRODUCTS:
             raise ValueError(f"no products {self.products!r}; there are {', '.join(PRODUCTS)}")
         if min(self.steps, self.batch, self.accumulate, self.evaluate_every, self.log_every, self.keep_checkpoints) < 1:
@@ -183,6 +181,10 @@ def pretrain(
         weights, start_digest, start_messages = initial_weights(start, model)
         model.load_state_dict(weights)
     model.to(device)
+    if config.products == "fp8":
+        check_float8(device)
+        for segment in plan.segments:
+            use_float8(model, segment.step_tokens // (group.count * config.accumulate))
     shard(model, device, group.count)
     if config.is_compiled:
         for block in model.blocks:
