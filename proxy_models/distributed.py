@@ -25,12 +25,15 @@ class Ranks(NamedTuple):
     rank: int
     count: int
 
-    def mean(self, value: Tensor) -> Tensor:
+    def sum(self, value: Tensor) -> Tensor:
         """Of all ranks' values, the same bits on all."""
         if self.count > 1:
             dist.all_reduce(value)
-            value /= self.count
         return value
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Of all ranks' values, the same bits on all."""
+        return self.sum(value).div_(self.count) if self.count > 1 else value
 
     def first(self, value: Tensor) -> Tensor:
         """The first rank's value."""
@@ -39,9 +42,12 @@ class Ranks(NamedTuple):
         return value
 
 
+ALONE = Ranks(0, 1)
+
+
 def ranks() -> Ranks:
     """Of the process group if there is one; one rank otherwise."""
-    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks(0, 1)
+    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
 def join_ranks(device: str) -> None:
@@ -91,15 +97,21 @@ def clip_gradients(model: Transformer, clip: float) -> Tensor:
 
 
 @torch.no_grad()
-def training_state(model: Transformer, optimizers: Sequence[torch.optim.Optimizer]) -> TrainingState:
-    """A copy on the CPU of all weights and what the optimizers keep of each. Every rank must call it, and has it all.
+def training_state(
+    model: Transformer, optimizers: Sequence[torch.optim.Optimizer], group: Ranks = ALONE
+) -> TrainingState:
+    """A copy on the CPU of all weights and what the optimizers keep of each. Every rank must call it; the first has it
+    all, the others have nothing.
 
     A DTensor is gathered one after another, so a device holds one whole tensor more at most.
     """
-    return {
-        name: {"weight": _whole(parameter), **{key: _whole(value) for key, value in kept.items()}}
-        for name, parameter, kept in _kept(model, optimizers)
-    }
+    state: TrainingState = {}
+    for name, parameter, kept in _kept(model, optimizers):
+        for key, value in {"weight": parameter, **kept}.items():
+            gathered = value.full_tensor() if isinstance(value, DTensor) else value
+            if group.rank == 0:
+                state.setdefault(name, {})[key] = gathered.detach().to("cpu", copy=True)
+    return state
 
 
 @torch.no_grad()
@@ -116,19 +128,17 @@ def load_training_state(
 def _kept(
     model: Transformer, optimizers: Sequence[torch.optim.Optimizer]
 ) -> list[tuple[str, torch.nn.Parameter, dict[str, Any]]]:
-    """Each parameter with its name and its optimizer's state."""
+    """Each parameter with its name and its optimizer's state, if it has one."""
     owner = {
         parameter: optimizer
         for optimizer in optimizers
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    return [(name, parameter, owner[parameter].state[parameter]) for name, parameter in model.named_parameters()]
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.detach().to("cpu", copy=True)
+    return [
+        (name, parameter, owner[parameter].state[parameter] if parameter in owner else {})
+        for name, parameter in model.named_parameters()
+    ]
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
@@ -139,6 +149,11 @@ def _like(value: Tensor, parameter: Tensor) -> Tensor:
     return value
 
 
-def whole_weights(model: Transformer) -> dict[str, Tensor]:
-    """The model's state_dict in one piece on the CPU, for an export. Every rank must call it."""
-    return {name: _whole(weight) for name, weight in model.state_dict().items()}
+def whole(model: Transformer, group: Ranks) -> Transformer:
+    """The model in one piece on the CPU, for an export. Every rank must call it; the others keep their own."""
+    weights = training_state(model, [], group)
+    if group.rank:
+        return model
+    copy = Transformer(model.config, model.products)
+    copy.load_state_dict({name: kept["weight"] for name, kept in weights.items()})
+    return copy

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from proxy_models.distributed import ALONE, Ranks
 from proxy_models.shards import ShardError, TokenBody, Tokens
 
 SHORTEST_ANSWER_SEQUENCE = 64  # of the lengths that answers are padded to: this, twice this, and so on
@@ -64,27 +65,32 @@ class AnswerSetError(Exception):
 
 
 @torch.no_grad()
-def total_nats(model: Model, text: EvaluationText, batch: int) -> Tensor:
+def total_nats(model: Model, text: EvaluationText, batch: int, group: Ranks = ALONE) -> Tensor:
     """Summed loss in nats over the counted targets: float64 [] of a Transformer, [K] of a Stack.
 
     Each call of the model has the same shape, [batch, T + 1]: the last one is filled up with sequences of which
-    nothing counts. Nothing is read back from the device.
+    nothing counts. Ranks share the sequences and call the model equally often, as one that is split over them needs;
+    each has the sum of all. Nothing is read back from the device.
     """
     totals = []
-    for sequences, counted in zip(text.sequences.split(batch), text.counted.split(batch), strict=True):
-        missing = batch - len(sequences)
+    at_once = batch * group.count
+    own = slice(batch * group.rank, batch * (group.rank + 1))
+    for sequences, counted in zip(text.sequences.split(at_once), text.counted.split(at_once), strict=True):
+        missing = at_once - len(sequences)
         if missing:
             sequences = torch.cat([sequences, sequences[:1].expand(missing, -1)])
             counted = torch.cat([counted, torch.zeros_like(counted[:1]).expand(missing, -1)])
+        sequences, counted = sequences[own], counted[own]
         # Not a product with 0: the loss of what does not count may be infinite.
         losses = model.token_losses(sequences).double().masked_fill(~counted, 0.0)
         totals.append(losses.sum(dim=(-2, -1)))
-    return torch.stack(totals).sum(dim=0)
+    return group.sum(torch.stack(totals).sum(dim=0))
 
 
-def bits_per_byte_on(model: Model, text: EvaluationText, batch: int) -> list[float]:
-    """Loss per UTF-8 byte of the counted text, in bits: one number for each model. `batch` sequences at a time."""
-    bits = total_nats(model, text, batch) / math.log(2) / text.bytes
+def bits_per_byte_on(model: Model, text: EvaluationText, batch: int, group: Ranks = ALONE) -> list[float]:
+    """Loss per UTF-8 byte of the counted text, in bits: one number for each model. Each rank takes `batch` sequences at
+    a time."""
+    bits = total_nats(model, text, batch, group) / math.log(2) / text.bytes
     return bits.reshape(-1).tolist()
 
 

@@ -1,35 +1,44 @@
 """Weights that a run starts from: of another run's checkpoint, or of a folder in Hugging Face's format."""
 
 import hashlib
-import io
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from proxy_models.checkpoints import CheckpointError
+from proxy_models.checkpoints import CheckpointError, damage_message, read_checkpoint
 from proxy_models.export import IN_BLOCK, OF_EXPERTS, TOP_LEVEL
 from proxy_models.model import Transformer
 
 
-def initial_weights(start: Path, model: Transformer) -> tuple[dict[str, Tensor], str]:
-    """Weights by the model's names, and a sha256 of what they were read from.
+class InitialWeights(NamedTuple):
+    """weights: by the model's names. digest: sha256 of what they were read from. messages: one for each damaged
+    checkpoint passed over."""
+
+    weights: dict[str, Tensor]
+    digest: str
+    messages: list[str]
+
+
+def initial_weights(start: Path, model: Transformer) -> InitialWeights:
+    """Weights to start from.
 
     start: a checkpoint file; a folder of checkpoints, of which the newest undamaged one is taken; or a folder that
     export_huggingface wrote. Raises CheckpointError for anything else, and for weights of another model.
     """
     paths = [start] if start.is_file() else sorted(start.glob("step-*.checkpoint"), reverse=True)
-    for path in paths:
-        digest, _, payload = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(payload).hexdigest().encode() == digest:
-            state = torch.load(io.BytesIO(payload), weights_only=True)["state"]
-            weights = {name: kept["weight"] for name, kept in state["training"].items()}
-            return _checked(weights, model, path), digest.decode()
+    for number, path in enumerate(paths):
+        checkpoint = read_checkpoint(path)
+        if checkpoint is not None:
+            weights = {name: kept["weight"] for name, kept in checkpoint["state"]["training"].items()}
+            messages = [damage_message(damaged, path) for damaged in paths[:number]]
+            return InitialWeights(_checked(weights, model, path), _digest_of([path]), messages)
     if paths:
         raise CheckpointError(f"{start}: every checkpoint is damaged; start from another one")
     if files := sorted(start.glob("*.safetensors")):
-        return _checked(_from_qwen3(files, model), model, start), _digest_of(files)
+        return InitialWeights(_checked(_from_qwen3(files, model), model, start), _digest_of(files), [])
     raise CheckpointError(f"{start} is neither a checkpoint, nor a folder of checkpoints or of *.safetensors")
 
 

@@ -104,6 +104,14 @@ def planned(phases: Sequence[TrainingPhase], model: ModelConfig, steps: int, bat
     return Plan(tuple(segments))
 
 
+def shortest_context(phases: Sequence[TrainingPhase], model: ModelConfig) -> int:
+    """Of a run of these phases, which begins with this model: what can be evaluated in all of them."""
+    contexts = [model.context]
+    for phase in phases:
+        contexts.append(phase.context or contexts[-1])
+    return min(contexts[1:])
+
+
 def _replayed(phase: TrainingPhase, before: Mapping[str, float] | None, number: int) -> dict[str, float]:
     """The phase's mixture with its share of the one before."""
     if not 0 <= phase.replay < 1:

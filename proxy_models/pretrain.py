@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from proxy_models.batches import Batch, Loader
-from proxy_models.checkpoints import BackgroundSaves, Checkpoints, fingerprint_of
+from proxy_models.batches import Batch, Loader, LoaderState, LoaderStateError
+from proxy_models.checkpoints import BackgroundSaves, CheckpointError, Checkpoints, fingerprint_of
 from proxy_models.device import device_of
 from proxy_models.distributed import (
     Ranks,
@@ -22,22 +22,25 @@ from proxy_models.distributed import (
     release,
     shard,
     training_state,
-    whole_weights,
+    whole,
 )
 from proxy_models.evaluation import AnswerSet, EvaluationText, bits_per_byte_on, held_out_texts
+from proxy_models.float8 import check_float8, use_float8
 from proxy_models.initial_weights import initial_weights
 from proxy_models.model import ModelConfig, Transformer, flops_per_token, init_weights, rotary_tables
 from proxy_models.muon import Muon
 from proxy_models.optimization import AdamW, Schedule
-from proxy_models.plan import TrainingPhase, planned
+from proxy_models.plan import TrainingPhase, planned, shortest_context
+from proxy_models.prefetch import Prefetched
 from proxy_models.shards import Tokens
 from proxy_models.spikes import SpikeRule
-from proxy_models.training_log import MFU_FORMULA, TrainingLog, mfu
+from proxy_models.training_log import MFU_FORMULA, Clock, TrainingLog
 
-PRODUCTS = {"float32": None, "bfloat16": torch.bfloat16}
+PRODUCTS = {"float32": None, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}  # the trunk's matrices apart, float8.py
 # What may differ from the run that a checkpoint is of: it changes no result, or only by rounding.
 NOT_IDENTITY = frozenset(
     {
+        "accumulate",  # balance_loss aside; fewer ranks need more parts
         "threads",
         "checkpoint_every_s",
         "keep_checkpoints",
@@ -55,8 +58,10 @@ NOT_IDENTITY = frozenset(
 class PretrainConfig:
     """What a run is, besides its data.
 
-    accumulate: parts that a step's batch is cut into, so that a part fits in memory. products: type of everything but
-    weights, gradients and optimizer, which are float32. masks_documents: attention stays within a document.
+    accumulate: parts that each rank's share of a step's batch is cut into, so that a part fits in memory; balance_loss
+    is over a part, all else over the batch. products: type of everything but
+    weights, gradients and optimizer, which are float32; "fp8" on a GPU that
+    has it, see float8.py. masks_documents: attention stays within a document.
     checkpoint_every_steps: 0 for checkpoints by time. keep_each_steps: checkpoints at each multiple stay for good.
     """
 
@@ -86,14 +91,10 @@ class PretrainConfig:
     keep_checkpoints: int = 2
     keep_each_steps: int = 0
     log_every: int = 10  # steps
-    is_on_tensorboard: bool = True  # if the package is installed
+    is_on_tensorboard: bool | None = None  # None: if the package is installed
     wandb: Mapping[str, Any] | None = None  # arguments of wandb.init
 
     def __post_init__(self) -> None:
-        if self.products == "fp8":
-            raise ValueError(
-                "products 'fp8' are not built: no product of this loop runs in them, on any card; use 'bfloat16'"
-            )
         if self.products not in PRODUCTS:
             raise ValueError(f"no products {self.products!r}; there are {', '.join(PRODUCTS)}")
         if min(self.steps, self.batch, self.accumulate, self.evaluate_every, self.log_every, self.keep_checkpoints) < 1:
@@ -106,13 +107,14 @@ class PretrainConfig:
 class PretrainResult:
     """A run as far as it went.
 
-    model: on one rank the model itself; of several, on each rank, a whole copy on the CPU. Its config is that of the
-    last phase. losses: nats per token before each step, from step 0, those before a resume included.
-    evaluations: {"step": steps done, "bpb.<source>": bits per byte of held-out text, "answers.<set>": of an answer
-    set} of each evaluation. spikes: {"step": steps done before it, "loss", "resumed_from": steps of the checkpoint that
-    a rewind went back to} of each. tokens: trained on in all. tokens_per_s: of this call's training steps, without
-    evaluation and checkpoints. mfu: by MFU_FORMULA, None where the peak is unknown. loader_share: of the training time,
-    spent waiting for data. messages: what a person should know of, such as a damaged checkpoint that was passed over.
+    model: on one rank the model itself; of several, on the first a whole copy on the CPU, on the others their share.
+    Its config is that of the last phase trained. losses: nats per token before each step, from step 0, those before a
+    resume included. evaluations: {"step": steps done, "bpb.<source>": bits per byte of held-out text, "answers.<set>":
+    of an answer set} of each evaluation. spikes: {"step": steps done before it, "loss", "resumed_from": steps of the
+    checkpoint that a rewind went back to} of each. tokens: trained on in all. tokens_per_s: of this call's training
+    steps, without evaluation and checkpoints. mfu: by MFU_FORMULA, None where the peak is unknown. loader_share: of the
+    training time, spent waiting for batches, which are read ahead. messages: what a person should know of, such as a
+    damaged checkpoint that was passed over.
     """
 
     model: Transformer
@@ -151,8 +153,8 @@ def pretrain(
     start: initial weights, see initial_weights; None: from the seed.
 
     Raises, before the first step, MixtureError for a source that the tokens lack or phases that they cannot serve;
-    CheckpointError for a folder of another run; ValueError for settings that contradict each other. DivergenceError if
-    the loss stops being finite.
+    CheckpointError for a folder of another run, or one that ranks do not share; ValueError for settings that contradict
+    each other. DivergenceError if the loss stops being finite; CheckpointError for a checkpoint that cannot be written.
     """
     if isinstance(phases, Mapping):
         phases = [TrainingPhase(phases)]
@@ -168,29 +170,39 @@ def pretrain(
 
     device = local_device(device_of(config.device))
     model = Transformer(config.model, PRODUCTS[config.products])
-    start_digest = None
+    start_digest, start_messages = None, []
     if start is None:
         init_weights(model, config.seed)
     else:
-        weights, start_digest = initial_weights(start, model)
+        weights, start_digest, start_messages = initial_weights(start, model)
         model.load_state_dict(weights)
     model.to(device)
+    if config.products == "fp8":
+        check_float8(device)
+        for segment in plan.segments:
+            use_float8(model, segment.step_tokens // (group.count * config.accumulate))
     shard(model, device, group.count)
     if config.is_compiled:
         for block in model.blocks:
             block.compile()
     optimizers = _optimizers(config, model)
 
-    texts = {f"bpb.{name}": text for name, text in held_out_texts(tokens, *_evaluated(config)).items()}
-    texts |= {f"answers.{answers.name}": answers for answers in evaluation_sets}
+    # All phases are evaluated on the same sequences, so that evaluations compare.
+    context = shortest_context(phases, config.model)
+    texts: dict[str, EvaluationText] = {
+        f"bpb.{name}": text for name, text in held_out_texts(tokens, context, config.evaluation_sequences).items()
+    }
+    for answers in evaluation_sets:
+        if answers.counted.shape[1] > context:
+            raise ValueError(f"answer set {answers.name} is longer than the shortest context of all phases, {context}")
+        texts[f"answers.{answers.name}"] = answers
     texts = {column: text.to(device) for column, text in texts.items()}
 
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
     settings["optimizer"]["kind"] = type(config.optimizer).__name__
-    identity = fingerprint_of(
+    identity = fingerprint_of(  # the data's own is in the loader's state
         settings,
-        loader.fingerprint,
-        [dataclasses.asdict(phase) for phase in phases],
+        [{**dataclasses.asdict(phase), "mixture": None, "replay": None} for phase in phases],
         [(answers.name, answers.fingerprint) for answers in evaluation_sets],
         start_digest,
     )
@@ -198,10 +210,14 @@ def pretrain(
     losses: list[float] = []
     evaluations: list[dict[str, float]] = []
     spikes: list[dict[str, float]] = []
-    first_step, state, messages = checkpoints.latest()
+    first_step, state, messages = checkpoints.latest(sets_aside=group.rank == 0)
+    messages = [*start_messages, *messages]
+    _check_same_checkpoint(first_step, group, device, work)
     if state is not None:
+        first_step = _resumed_step(loader, state, work)
         load_training_state(model, optimizers, state["training"])
         losses, evaluations, spikes = state["losses"], state["evaluations"], state["spikes"]
+        _adapt(model, plan.at(first_step - 1).model)
     last_step = config.steps if stop_after_step is None else min(stop_after_step, config.steps)
 
     log = TrainingLog(
@@ -216,18 +232,19 @@ def pretrain(
         config.wandb,
         is_writing=group.rank == 0,
     )
-    clock = _Clock(torch.cuda.get_device_name(device) if device.type == "cuda" else "", group.count)
-    with BackgroundSaves(checkpoints) as saves, log:
+    clock = Clock(torch.cuda.get_device_name(device) if device.type == "cuda" else "", group.count)
+    with (
+        BackgroundSaves(checkpoints) as saves,
+        log,
+        Prefetched(loader.batches(first_step, group.rank, group.count)) as batches,
+    ):
         last_saved = time.monotonic()
-        batches = loader.batches(first_step, group.rank, group.count)
         for step in range(first_step, last_step):
             clock.begin()
             batch = next(batches)
-            clock.loaded()
             saves.raise_errors()
             segment = plan.at(step)
-            if model.config != segment.model:
-                _adapt(model, segment.model)
+            _adapt(model, segment.model)
 
             rate = config.learning_rate * plan.rate_share(step, config.schedule)
             for optimizer in optimizers:
@@ -246,27 +263,29 @@ def pretrain(
                     )
                 is_spike = False
             else:
-                is_spike = not is_sound or losses[-1] > config.spikes.limit(_usual(losses, spikes, config.spikes))
+                usual = _usual(losses, spikes, config.spikes, segment.first_step)
+                is_spike = not is_sound or losses[-1] > config.spikes.limit(usual)
             if not is_spike:
                 for optimizer in optimizers:
                     optimizer.step()
             else:
                 saves.wait()
                 group.first(loss)  # nobody goes back before the first rank has written where to
-                _answer_spike(step, losses[-1], spikes, config, checkpoints, model, optimizers)
+                messages += _answer_spike(step, losses[-1], spikes, config, checkpoints, model, optimizers, group)
                 messages.append(_told(spikes[-1], rate))
-            clock.trained(segment.step_tokens, segment.model)
+            clock.trained(segment.step_tokens, segment.model, batches.waited_s)
 
             done = step + 1
             if done % config.log_every == 0 or done == last_step or is_spike:
                 told = {"loss": losses[-1], "learning_rate": rate, "gradient_norm": norm.item(), **clock.lately()}
                 log.write(done, {**told, "tokens": plan.tokens_before(done), "is_spike": float(is_spike)})
             if done % config.evaluate_every == 0 or done == config.steps:
-                evaluations.append({"step": done, **_measured(model, texts, segment.read.batch)})
+                rows = segment.read.batch // (group.count * config.accumulate)
+                evaluations.append({"step": done, **_measured(model, texts, rows, group)})
                 log.write(done, {name: value for name, value in evaluations[-1].items() if name != "step"})
             if _is_to_save(done, config, time.monotonic() - last_saved, group, device):
                 state = {
-                    "training": training_state(model, optimizers),
+                    "training": training_state(model, optimizers, group),
                     "loader": loader.state(done).to_dict(),
                     "losses": list(losses),
                     "evaluations": list(evaluations),
@@ -278,7 +297,7 @@ def pretrain(
             progress(done, config.steps)
 
     return PretrainResult(
-        model=model if group.count == 1 else _whole(model),
+        model=model if group.count == 1 else whole(model, group),
         steps=max(first_step, last_step),
         losses=losses,
         evaluations=evaluations,
@@ -305,13 +324,28 @@ def _optimizers(config: PretrainConfig, model: Transformer) -> list[torch.optim.
     return [config.optimizer.of(model, config.learning_rate)]
 
 
-def _evaluated(config: PretrainConfig) -> tuple[int, int]:
-    """Context and number of the held-out sequences: those of the first phase, so that all evaluations compare."""
-    return config.model.context, config.evaluation_sequences
+def _check_same_checkpoint(step: int, group: Ranks, device: torch.device, work: Path) -> None:
+    """A rank that sees other files would train another model, or wait for ever."""
+    of_first = int(group.first(torch.tensor(step, device=device)))
+    if group.sum(torch.tensor(int(step != of_first), device=device)):
+        raise CheckpointError(
+            f"{work}: rank {group.rank} finds a checkpoint of step {step} there, the first one of step {of_first}: "
+            "give a folder that all ranks share"
+        )
+
+
+def _resumed_step(loader: Loader, state: Mapping[str, Any], work: Path) -> int:
+    """The step to go on with, if the checkpoint's data is this run's."""
+    try:
+        return loader.step_of(LoaderState.from_dict(state["loader"]))
+    except LoaderStateError as error:
+        raise CheckpointError(f"{work}: {error}; for that, delete the folder or give another one") from error
 
 
 def _adapt(model: Transformer, config: ModelConfig) -> None:
     """Go on with another context or base of the rotary positions; no weight depends on them."""
+    if model.config == config:
+        return
     model.config = config
     model.cos, model.sin = (table.to(model.cos.device) for table in rotary_tables(config))
 
@@ -350,10 +384,11 @@ def _on(array: Any, device: torch.device) -> Tensor:
     return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
 
 
-def _usual(losses: list[float], spikes: list[dict[str, float]], rule: SpikeRule) -> list[float]:
-    """The last losses before this step's that were none of `spikes`."""
+def _usual(losses: list[float], spikes: list[dict[str, float]], rule: SpikeRule, begin: int) -> list[float]:
+    """The last losses before this step's that were none of `spikes`, from step `begin` on: another phase has other
+    losses."""
     left_out = {int(spike["step"]) for spike in spikes}
-    steps = range(max(0, len(losses) - 1 - rule.window - len(left_out)), len(losses) - 1)
+    steps = range(max(begin, len(losses) - 1 - rule.window - len(left_out)), len(losses) - 1)
     return [losses[step] for step in steps if step not in left_out]
 
 
@@ -365,9 +400,11 @@ def _answer_spike(
     checkpoints: Checkpoints,
     model: Transformer,
     optimizers: Sequence[torch.optim.Optimizer],
-) -> None:
-    """Leave the weights as they are, or go back to the last checkpoint's; put down which."""
+    group: Ranks,
+) -> list[str]:
+    """Leave the weights as they are, or go back to the last checkpoint's; put down which. Messages of damage."""
     assert config.spikes is not None
+    messages: list[str] = []
     if len(spikes) == config.spikes.at_most:
         raise DivergenceError(
             f"the loss of step {step + 1}, {loss}, is a spike after {len(spikes)} others, the last at step "
@@ -376,7 +413,7 @@ def _answer_spike(
         )
     spike: dict[str, float] = {"step": step, "loss": loss}
     if config.spikes.response == "rewind":
-        resumed_from, state, _ = checkpoints.latest()
+        resumed_from, state, messages = checkpoints.latest(sets_aside=group.rank == 0)
         if state is None:
             raise DivergenceError(
                 f"the loss of step {step + 1}, {loss}, is a spike, and there is no checkpoint to go back to: lower the "
@@ -385,6 +422,7 @@ def _answer_spike(
         load_training_state(model, optimizers, state["training"])
         spike["resumed_from"] = resumed_from
     spikes.append(spike)
+    return messages
 
 
 def _told(spike: Mapping[str, float], rate: float) -> str:
@@ -394,9 +432,9 @@ def _told(spike: Mapping[str, float], rate: float) -> str:
     return f"loss spike of {spike['loss']:.4g} at step {spike['step'] + 1:.0f}, learning rate {rate:.3g}: {answer}"
 
 
-def _measured(model: Transformer, texts: Mapping[str, EvaluationText], batch: int) -> dict[str, float]:
-    """Bits per byte of each text. Every rank measures all of it."""
-    measured = {column: bits_per_byte_on(model, text, batch)[0] for column, text in texts.items()}
+def _measured(model: Transformer, texts: Mapping[str, EvaluationText], batch: int, group: Ranks) -> dict[str, float]:
+    """Bits per byte of each text, which ranks share, `batch` sequences each at a time."""
+    measured = {column: bits_per_byte_on(model, text, batch, group)[0] for column, text in texts.items()}
     release(model)
     return measured
 
@@ -409,56 +447,3 @@ def _is_to_save(done: int, config: PretrainConfig, since_s: float, group: Ranks,
         return done % config.checkpoint_every_steps == 0
     is_time = torch.tensor(float(since_s >= config.checkpoint_every_s), device=device)
     return bool(group.first(is_time))
-
-
-def _whole(model: Transformer) -> Transformer:
-    """On the CPU, with all weights of a model that is split over ranks."""
-    weights = whole_weights(model)
-    whole = Transformer(model.config, model.products)
-    whole.load_state_dict(weights)
-    return whole
-
-
-class _Clock:
-    """Where a run's time goes: loading and training; evaluation and checkpoints are not counted."""
-
-    def __init__(self, card: str, cards: int) -> None:
-        self.card, self.cards = card, cards
-        self.loading_s = self.training_s = 0.0
-        self.tokens = 0
-        self.ideal_s = 0.0  # that the work would take at the peak
-        self.told: tuple[float, int, float, float] = (0.0, 0, 0.0, 0.0)
-
-    def begin(self) -> None:
-        self.began = time.perf_counter()
-
-    def loaded(self) -> None:
-        self.loading_s += time.perf_counter() - self.began
-
-    def trained(self, tokens: int, config: ModelConfig) -> None:
-        self.training_s += time.perf_counter() - self.began
-        self.tokens += tokens
-        self.ideal_s += mfu(tokens, config, self.card, self.cards) or 0.0
-
-    def lately(self) -> dict[str, float | None]:
-        """Of the steps since the last call."""
-        now = (self.training_s, self.tokens, self.ideal_s, self.loading_s)
-        seconds, tokens, ideal_s, loading_s = (b - a for a, b in zip(self.told, now, strict=True))
-        self.told = now
-        return {
-            "tokens_per_s": tokens / seconds,
-            "mfu": ideal_s / seconds if self.ideal_s else None,
-            "loader_share": loading_s / seconds,
-        }
-
-    @property
-    def tokens_per_s(self) -> float:
-        return self.tokens / self.training_s if self.training_s else 0.0
-
-    @property
-    def mfu(self) -> float | None:
-        return self.ideal_s / self.training_s if self.ideal_s else None
-
-    @property
-    def loader_share(self) -> float:
-        return self.loading_s / self.training_s if self.training_s else 0.0

@@ -2,6 +2,7 @@
 
     python -m proxy_models.train run.json
     torchrun --nproc-per-node 8 -m proxy_models.train run.json
+    python -m proxy_models.ray_train --workers 8 run.json
 
 run.json: {"tokens": folder, "work": folder, "model": {"size": "1B", ...}, "phases": [{"mixture": {...}, ...}], ...}
 with the fields of PretrainConfig and TrainingPhase by their names; paths are relative to the file. Also: "export", a
@@ -11,6 +12,7 @@ and answers; "optimizer": {"kind": "adamw" or "muon", ...}.
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,37 +20,44 @@ from typing import Any
 
 import torch.distributed as dist
 
+from proxy_models.checkpoints import CheckpointError
 from proxy_models.device import device_of
 from proxy_models.distributed import join_ranks, ranks
-from proxy_models.evaluation import read_answer_set
+from proxy_models.evaluation import AnswerSetError, read_answer_set
 from proxy_models.export import export_huggingface
+from proxy_models.loader import MixtureError
 from proxy_models.model import SIZES, sized
 from proxy_models.muon import Muon
 from proxy_models.optimization import AdamW, Schedule, learning_rate_of
-from proxy_models.plan import TrainingPhase
-from proxy_models.pretrain import PretrainConfig, PretrainResult, pretrain
-from proxy_models.shards import open_tokens
+from proxy_models.plan import TrainingPhase, shortest_context
+from proxy_models.pretrain import DivergenceError, PretrainConfig, PretrainResult, pretrain
+from proxy_models.shards import ShardError, open_tokens
 from proxy_models.spikes import SpikeRule
 
 OWN_FIELDS = ("tokens", "work", "phases", "export", "start", "evaluation_sets")
 OPTIMIZERS = {"adamw": AdamW, "muon": Muon}
+# What a person can mend, by their messages alone.
+MENDABLE = (AnswerSetError, CheckpointError, DivergenceError, MixtureError, ShardError, ValueError, ModuleNotFoundError)
 
 
 def train(settings: Mapping[str, Any], folder: Path) -> PretrainResult:
-    """Train what run.json says, its paths relative to `folder`. What torchrun runs on each rank; a Ray Train worker can
-    call it too, since it finds its process group there.
+    """Train what run.json says, its paths relative to `folder`. What torchrun and Ray Train run on each rank.
 
-    Raises ValueError for a setting that there is not, and what pretrain raises.
+    Raises ValueError for a setting that there is not, ShardError for tokens that are not those of their manifest, and
+    what pretrain raises.
     """
     if missing := [name for name in ("tokens", "work", "phases", "model", "steps", "batch") if name not in settings]:
         raise ValueError(f"no {', '.join(missing)} in the settings")
     tokens = open_tokens(folder / settings["tokens"])
     config = _config({name: value for name, value in settings.items() if name not in OWN_FIELDS}, tokens.vocabulary)
     phases = [_made(TrainingPhase, phase, f"phase {number}") for number, phase in enumerate(settings["phases"], 1)]
-    sets = [
-        read_answer_set(folder / path, tokens, config.model.context) for path in settings.get("evaluation_sets", ())
-    ]
+    context = shortest_context(phases, config.model)
+    sets = [read_answer_set(folder / path, tokens, context) for path in settings.get("evaluation_sets", ())]
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # once on each machine, which may have files of its own
+        tokens.verify_digests()
     join_ranks(device_of(config.device))
+    if ranks().count > 1:
+        dist.barrier()
     is_first = ranks().rank == 0
     result = pretrain(
         tokens,
@@ -115,25 +124,29 @@ def _print_progress(done: int, steps: int) -> None:
         print(f"step {done} of {steps}", file=sys.stderr, flush=True)
 
 
+def summary(result: PretrainResult) -> dict[str, Any]:
+    """What is told of a run that has come to its end."""
+    return {
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "tokens_per_s": result.tokens_per_s,
+        "mfu": result.mfu,
+        "loader_share": result.loader_share,
+        "evaluation": result.evaluations[-1] if result.evaluations else None,
+        "messages": result.messages,
+    }
+
+
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise SystemExit(__doc__)
     path = Path(arguments[0])
-    result = train(json.loads(path.read_text()), path.resolve().parent)
+    try:
+        result = train(json.loads(path.read_text()), path.resolve().parent)
+    except MENDABLE as error:
+        raise SystemExit(f"{path}: {error}") from error
     if ranks().rank == 0:
-        print(
-            json.dumps(
-                {
-                    "steps": result.steps,
-                    "tokens": result.tokens,
-                    "tokens_per_s": result.tokens_per_s,
-                    "mfu": result.mfu,
-                    "loader_share": result.loader_share,
-                    "evaluation": result.evaluations[-1] if result.evaluations else None,
-                    "messages": result.messages,
-                }
-            )
-        )
+        print(json.dumps(summary(result)))
     if dist.is_initialized():
         dist.barrier()  # a rank that goes first may take down what another still talks to
         dist.destroy_process_group()

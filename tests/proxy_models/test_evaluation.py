@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from proxy_models.distributed import Ranks
 from proxy_models.evaluation import (
     AnswerSetError,
     EvaluationText,
@@ -79,6 +80,28 @@ def test_every_call_of_the_model_has_the_same_shape() -> None:
     text = EvaluationText(torch.zeros(5, 4, dtype=torch.int64), torch.ones(5, 3, dtype=torch.bool), 1)
     assert total_nats(Watched(), text, 2).item() == 15.0
     assert shapes == [(2, 4)] * 3
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_ranks_share_the_sequences_and_call_the_model_equally_often(count: int) -> None:
+    seen: list[list[int]] = [[] for _ in range(count)]
+
+    class OfRank(Ranks):
+        def sum(self, value: Tensor) -> Tensor:
+            return value  # this rank's alone
+
+    class Watched:
+        def token_losses(self, sequences: Tensor) -> Tensor:
+            seen[rank].append(len(sequences))
+            return sequences[:, 1:].double()
+
+    text = EvaluationText(torch.arange(14).view(7, 2), torch.ones(7, 1, dtype=torch.bool), 1)
+    parts = []
+    for rank in range(count):
+        parts.append(total_nats(Watched(), text, 2, OfRank(rank, count)).item())
+    assert sum(parts) == 1 + 3 + 5 + 7 + 9 + 11 + 13
+    calls = -(-7 // (2 * count))
+    assert seen == [[2] * calls] * count
 
 
 def test_a_stack_is_measured_as_its_models_alone(tokens: Tokens, tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from proxy_models.batches import Loader
-from proxy_models.checkpoints import CheckpointError, Checkpoints
+from proxy_models.batches import Batch, Loader
+from proxy_models.checkpoints import CheckpointError, Checkpoints, read_checkpoint
 from proxy_models.evaluation import read_answer_set
 from proxy_models.export import export_huggingface
 from proxy_models.initial_weights import initial_weights
@@ -21,7 +24,7 @@ from proxy_models.optimization import Schedule, warmup_stable_decay
 from proxy_models.phases import Phase
 from proxy_models.plan import TrainingPhase
 from proxy_models.pretrain import DivergenceError, PretrainConfig, PretrainResult, pretrain
-from proxy_models.shards import Tokens
+from proxy_models.shards import Tokens, open_tokens
 from proxy_models.spikes import SpikeRule
 from proxy_models.training_log import mfu
 
@@ -91,6 +94,54 @@ def test_the_folder_of_another_run_is_refused(tokens: Tokens, tmp_path: Path) ->
         run(tokens, tmp_path, config=dataclasses.replace(CONFIG, learning_rate=1e-3))
 
 
+def test_a_checkpoint_of_another_order_or_of_other_tokens_is_refused(
+    tokens: Tokens, token_folder: Path, tmp_path: Path
+) -> None:
+    run(tokens, tmp_path / "work", stop=3)
+    with pytest.raises(CheckpointError, match="of a run with another order than this one, so its slot 6 means other"):
+        pretrain(tokens, CONFIG, {"sums": 0.4, "code": 0.6}, tmp_path / "work", lambda done, total: None)
+    shutil.copytree(token_folder, tmp_path / "tokens")
+    manifest = tmp_path / "tokens" / "tokens.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(CheckpointError, match="of a run with another tokens than this one"):
+        run(open_tokens(tmp_path / "tokens"), tmp_path / "work")
+
+
+def test_the_step_to_go_on_with_is_that_of_the_loaders_state(tokens: Tokens, tmp_path: Path) -> None:
+    run(tokens, tmp_path, stop=3)
+    path = max(tmp_path.glob("*.checkpoint"))
+    checkpoint = read_checkpoint(path)
+    assert checkpoint is not None
+    assert checkpoint["state"]["loader"]["slot"] == 6
+    checkpoint["state"]["loader"]["slot"] = 5  # within a step
+    Checkpoints(tmp_path, checkpoint["fingerprint"]).save(3, checkpoint["state"])
+    with pytest.raises(CheckpointError, match="no step of this run begins at slot 5"):
+        run(tokens, tmp_path)
+
+
+def test_batches_are_made_beside_the_training(tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, make = set(), Loader._batch
+
+    def watched(*arguments: Any) -> Batch:
+        threads.add(threading.current_thread().name)
+        time.sleep(0.05)
+        return make(*arguments)
+
+    monkeypatch.setattr(Loader, "_batch", watched)
+    result = run(tokens, tmp_path, stop=6)
+    assert threads == {"prefetch"}
+    assert 0.5 < result.loader_share < 1  # a step takes a fraction of 50 ms
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["loader_share"] for line in lines if "loader_share" in line] == [pytest.approx(result.loader_share)]
+
+
+def test_no_thread_is_left_of_a_run_that_fails(tokens: Tokens, tmp_path: Path) -> None:
+    before = threading.active_count()
+    with pytest.raises(DivergenceError):
+        run(tokens, tmp_path, config=dataclasses.replace(CONFIG, learning_rate=1e30))
+    assert threading.active_count() == before
+
+
 def test_the_last_two_checkpoints_are_kept(tokens: Tokens, tmp_path: Path) -> None:
     run(tokens, tmp_path, stop=5)
     kept = sorted(path.name for path in tmp_path.glob("*.checkpoint*"))
@@ -140,6 +191,34 @@ def in_phases(
     tokens: Tokens, work: Path, stop: int | None = None, config: PretrainConfig = CONFIG, **others: Any
 ) -> PretrainResult:
     return pretrain(tokens, config, PHASES, work, lambda done, total: None, stop_after_step=stop, **others)
+
+
+def test_a_finished_run_of_phases_has_the_last_ones_model_when_it_is_asked_for_again(
+    tokens: Tokens, tmp_path: Path
+) -> None:
+    whole = in_phases(tokens, tmp_path)
+    again = in_phases(tokens, tmp_path)
+    assert (again.steps, again.losses) == (20, whole.losses)
+    assert again.model.config == whole.model.config
+    assert torch.equal(again.model.cos, whole.model.cos)
+
+
+def test_a_phase_of_shorter_context_is_evaluated_on_what_all_phases_can_see(tokens: Tokens, tmp_path: Path) -> None:
+    phases = [PHASES[0], TrainingPhase({"sentences": 1}, share=0.4, context=8)]
+    found = pretrain(tokens, CONFIG, phases, tmp_path, lambda done, total: None)
+    assert [evaluation["step"] for evaluation in found.evaluations] == [8, 16, 20]
+    (tmp_path / "answers.jsonl").write_text(json.dumps({"prompt": "1 + 1 = ", "answer": "2, as is known"}))
+    answers = read_answer_set(tmp_path / "answers.jsonl", tokens, 16)
+    with pytest.raises(ValueError, match="answer set answers is longer than the shortest context of all phases, 8"):
+        pretrain(tokens, CONFIG, phases, tmp_path / "2", lambda done, total: None, evaluation_sets=[answers])
+
+
+def test_the_first_losses_of_another_phase_are_no_spikes(tokens: Tokens, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps=40, batch=8, spikes=SpikeRule(window=8, deviations=6, at_most=40))
+    phases = [TrainingPhase({"sums": 1}), TrainingPhase({"sentences": 1})]
+    found = pretrain(tokens, config, phases, tmp_path, lambda done, total: None)
+    assert min(found.losses[20:24]) > max(found.losses[16:20]) + 0.5  # else this tests nothing
+    assert found.spikes == []
 
 
 @pytest.mark.parametrize("stop", [5, 12, 15])
@@ -208,6 +287,16 @@ def test_a_run_starts_from_a_checkpoint_or_an_exported_folder(tokens: Tokens, tm
         for name, weight in first.model.state_dict().items():
             assert torch.equal(found.model.state_dict()[name], weight), (start, name)
         assert found.losses[0] < first.losses[0] - 0.1
+
+
+def test_a_damaged_checkpoint_is_passed_over_at_the_start_with_a_message(tokens: Tokens, tmp_path: Path) -> None:
+    run(tokens, tmp_path / "first")
+    newest = max((tmp_path / "first").glob("*.checkpoint"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    found = in_phases(tokens, tmp_path / "second", stop=1, start=tmp_path / "first")
+    assert found.messages == [
+        f"{newest} is damaged (its sha256 does not match); the one before it is used, step-0000000019.checkpoint"
+    ]
 
 
 def test_weights_of_another_model_are_refused(tokens: Tokens, tmp_path: Path) -> None:
