@@ -167,9 +167,9 @@ class Confirmation(Strict):
 class MixPhase(Strict):
     """A part of the run, one after another; a person adds them to the file. What is absent stays as in the part before.
 
-    share: of the run's steps, in proportion to the other phases'. ratios: by source, in any positive sum; if absent, the
-    file's own. replay: share of sequences by the ratios of the phase before. rates: learning rate at begin and end, as
-    shares of the peak. context: tokens a sequence. rope_base: of the rotary positions. batch: sequences a step.
+    share: of the run's steps, in proportion to the other phases'. ratios: by source, in any positive sum; the file's
+    own if absent. replay: share of sequences by the ratios of the phase before. rates: learning rate at begin and end,
+    as shares of the peak. context: tokens a sequence. rope_base: of the rotary positions. batch: sequences a step.
     """
 
     share: Annotated[float, Field(gt=0)] = 1.0

@@ -44,7 +44,6 @@ SETTINGS = (
     "accumulate",
     "evaluation_sequences",
     "log_every",
-    "wandb",
 )
 STEPS_ASKED = 10**9  # so many that each phase has some
 # What a person can mend by the message alone: data, recipe, or a package that is not installed.
@@ -155,9 +154,8 @@ def check_measured_here(mix: MixFile, fingerprints: Mapping[str, str], name: str
 
 def _max_epochs(options: PretrainConfig, mix: MixFile) -> float | None:
     """The mix's ratios and the natural ones keep to its limit by themselves, but for the rounding to sequences."""
-    is_checked = all(
-        phase.mix_file is None and isinstance(phase.mixture, str) for phase in described_phases(options, mix)
-    )
+    phases = described_phases(options, mix)
+    is_checked = all(phase.mix_file is None and isinstance(phase.mixture, str) for phase in phases)
     return options.max_epochs or (None if is_checked else mix.max_epochs)
 
 
@@ -174,7 +172,8 @@ def _model_run(
     steps = _steps(phases, model, options.batch, mix.target_tokens)
     if steps < 1:
         raise StageError(
-            f"the target of {mix.target_tokens} tokens is less than one batch of {options.batch} x {model.context} tokens"
+            f"the target of {mix.target_tokens} tokens is less than one batch of {options.batch} x {model.context} "
+            "tokens"
         )
     loop = _loop_config(options, model, steps, max_epochs, context)
     plan = planned(phases, model, steps, options.batch)
@@ -223,6 +222,7 @@ def _loop_config(
         threads=context.cpus,
         checkpoint_every_s=o.checkpoint_every_s,
         checkpoint_every_steps=o.checkpoint_every_steps,
+        wandb=o.wandb,
         **{name: getattr(o, name) for name in SETTINGS},
     )
 

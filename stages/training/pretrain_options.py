@@ -24,8 +24,8 @@ class PhaseOptions(Options):
     share: Positive = 1.0
     """Of the steps, in proportion to the other phases' shares, which need not sum to 1."""
     mixture: Literal["mix", "natural"] | dict[str, NotNegative] = "mix"
-    """The mix's ratios; or all sources in proportion to their tokens; or ratios by source, in any positive sum: a source
-    that is not named is not read."""
+    """The mix's ratios; or all sources in proportion to their tokens; or ratios by source, in any positive sum, where
+    a source that is not named is not read."""
     mix_file: RecipePath | None = None
     """A second mix.yaml, whose ratios this phase follows. Its own phases are not read."""
     replay: float = Field(0.0, ge=0, lt=1)
@@ -51,10 +51,6 @@ class PhaseOptions(Options):
         if isinstance(self.mixture, dict) and not sum(self.mixture.values()) > 0:
             raise ValueError("the ratios of mixture must not all be zero")
         return self
-
-    @property
-    def follows_the_mix(self) -> bool:
-        return self.mixture == "mix" and self.mix_file is None
 
     @classmethod
     def of(cls, phase: MixPhase) -> PhaseOptions:
@@ -129,7 +125,7 @@ class SpikeOptions(Options):
     """What a loss spike is, and what is done about it."""
 
     response: Literal["skip", "rewind"] = "skip"
-    """Leave the weights as they are at this step; or go back to those of the last checkpoint and on behind the spike."""
+    """Leave the weights as they are at this step; or go back to the last checkpoint's and on behind the spike."""
     deviations: Positive = 10.0
     """Scaled median absolute deviations above the median of the last losses from which on a loss is a spike."""
     window: int = Field(128, ge=2)
@@ -146,8 +142,8 @@ class PretrainConfig(StageConfig):
     model: ModelOptions = ModelOptions()
     """What differs from it."""
     start: RecipePath | None = None
-    """Weights to start from: a checkpoint, a folder of checkpoints, or a folder in Hugging Face's format that this stage
-    has written. From the seed if absent."""
+    """Weights to start from: a checkpoint, a folder of checkpoints, or a folder in Hugging Face's format that this
+    stage has written. From the seed if absent."""
     mix_file: RecipePath | None = None
     """A mix file to train by in place of that of the mix, such as one that `sluice mix solve` wrote, or the mix's own
     with `phases` written into it."""
