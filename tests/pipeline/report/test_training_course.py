@@ -20,11 +20,12 @@ def phased() -> dict[str, Any]:
         main = {**model["phases"][0], "steps": 225, "ratios": {"web": 3.0, "code": 1.0}}
         later = {"first_step": 225, "steps": 75, "ratios": {"code": 1.0}, "context": 256, "rates": [1.0, 0.1]}
         model["phases"] = [main, {**main, **later, "rope_base": 500_000.0}]
+        model["losses"].insert(0, [0, 6.0])
         model["epochs"] = {"web": 0.5, "code": 1.75}
         row = {"sequences": 10, "trained": 590, "cropped": 7, "documents": 40, "cut_documents": 10}
         model["packing"] = [{"source": "code", "context": 64, "padded": 50, **row}]
         for i, evaluation in enumerate(model["evaluations"]):
-            evaluation["answers.sums"] = 3.0 - i
+            evaluation["answers.sums"] = 4.5 - i
     spikes = [{"step": 9, "loss": 8.5}, {"step": 19, "loss": None, "resumed_from": 15}]
     summary["models"]["optimal"]["spikes"] = spikes
     return summary
@@ -77,6 +78,7 @@ def test_answers_have_a_curve_for_each_model(run: Run) -> None:
     (chart,) = [c for c in section(run).iter("svg") if "answers of sums" in text(c)]
     styles = [path.get("class") for path in chart.iter("path") if path.get("class") != "grid"]
     assert styles == ["line optimal", "line natural"]
+    assert "best mix: 2.500 at 300" in text(chart)
 
 
 def test_spikes_are_told_by_what_became_of_them(run: Run) -> None:
