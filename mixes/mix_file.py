@@ -164,6 +164,29 @@ class Confirmation(Strict):
         )
 
 
+class MixPhase(Strict):
+    """A part of the run, one after another; a person adds them to the file. What is absent stays as in the part before.
+
+    share: of the run's steps, in proportion to the other phases'. ratios: by source, in any positive sum; the file's
+    own if absent. replay: share of sequences by the ratios of the phase before. rates: learning rate at begin and end,
+    as shares of the peak. context: tokens a sequence. rope_base: of the rotary positions. batch: sequences a step.
+    """
+
+    share: Annotated[float, Field(gt=0)] = 1.0
+    ratios: dict[str, NotNegative] | None = None
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rates: tuple[NotNegative, NotNegative] | None = None
+    context: Annotated[int, Field(ge=2)] | None = None
+    rope_base: Annotated[float, Field(gt=0)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> Self:
+        if self.ratios is not None and not sum(self.ratios.values()) > 0:
+            raise ValueError("the ratios must not all be zero")
+        return self
+
+
 class MixFile(Strict):
     """The whole file. Ratios sum to 1; tokens are ratio x target_tokens."""
 
@@ -174,6 +197,7 @@ class MixFile(Strict):
     evidence: MixEvidence
     transfer: TransferEvidence | None
     confirmation: list[Confirmation]  # by size of proxy; empty if none was trained
+    phases: tuple[MixPhase, ...] = ()  # of the run that trains by it; empty: one, by the ratios
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -185,6 +209,9 @@ class MixFile(Strict):
                 raise ValueError(f"sources.{name}.tokens: {share.tokens} is not ratio x target_tokens")
             if abs(share.epochs * share.unique_tokens - share.tokens) > 1.0 + 1e-4 * share.tokens:
                 raise ValueError(f"sources.{name}.epochs: {share.epochs:g} is not tokens / unique_tokens")
+        for number, phase in enumerate(self.phases, 1):
+            if unknown := sorted(set(phase.ratios or ()) - set(self.sources)):
+                raise ValueError(f"phases: phase {number} names {', '.join(unknown)}, which is no source of the file")
         metrics = self.evidence.metrics.values()
         for kind in ("weight", "used_weight"):
             if abs(sum(getattr(metric, kind) for metric in metrics) - 1.0) > 1e-4:
@@ -239,7 +266,7 @@ class MixFile(Strict):
         header = (
             f"# Intervals span the {INTERVAL[0]:g}th to the {INTERVAL[1]:g}th percentile. Metrics: lower is better.\n"
         )
-        plain = json.loads(self.model_dump_json())
+        plain = json.loads(self.model_dump_json(exclude=set() if self.phases else {"phases"}))
         with replacing(path) as temporary:
             temporary.write_text(header + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

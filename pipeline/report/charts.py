@@ -277,12 +277,22 @@ def areas(title: str, layers: Sequence[Series], x_label: str, y_label: str, now:
     return plot.svg(title)
 
 
-def lines(title: str, series: Sequence[Series], x_label: str, y_label: str, y_range: Sequence[float] = ()) -> Markup:
+def lines(
+    title: str,
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    y_range: Sequence[float] = (),
+    marks: Sequence[Mark] = (),
+) -> Markup:
     """One line a series; each ends in a dot. Values of ``y_range`` lie within the frame whatever the points are."""
     points = [point for s in series for point in s.points]
     plot = Plot([x for x, _ in points], [*y_range, *(y for _, y in points)])
     plot.x_axis(x_label)
     plot.y_axis(y_label)
+    for mark in marks:
+        if plot.x_low <= mark.x <= plot.x_high:
+            plot.mark(mark)
     for one in series:
         if one.points:
             plot.path(one.points, one.style, one.label)

@@ -10,8 +10,7 @@ from pipeline.report.charts import Series, figure, lines
 from pipeline.report.facts import Facts, metric_label
 from pipeline.report.markup import Markup, Node, cards, element, note, number, rounded, section, signed, table
 from pipeline.report.mix.summary import repeat_noise
-
-NAMES = {"optimal": "best mix", "natural": "natural mix"}
+from pipeline.report.training_course import answer_curves, course, named, phase_marks
 
 
 def model_section(facts: Facts) -> Markup | None:
@@ -37,7 +36,9 @@ def measured_gain(artifact: Artifact) -> float | None:
 
 
 def mix_of(artifact: Artifact, facts: Facts) -> Any:
-    """Summary of the mix that a model was trained by; None if it is not there."""
+    """Summary of the mix that a model was trained by; None if it is not there, or a file was taken in its place."""
+    if artifact.summary["mix_file"] is not None:
+        return None
     mixes = [a.summary for name in artifact.inputs if (a := facts.artifacts.get(name)) and a.kind == "mix"]
     return mixes[0] if mixes else None
 
@@ -62,12 +63,19 @@ def _model(artifact: Artifact, facts: Facts) -> Node:
                 ("parameters", rounded(sum(first["parameters"].values()))),
                 ("training tokens", rounded(first["tokens"])),
                 ("steps", number(first["steps"])),
-                *((f"{NAMES.get(m, m)}: bits per byte", _end(artifact.summary, m)) for m in models),
+                *((f"{named(m)}: bits per byte", _end(artifact.summary, m)) for m in models),
             ]
         ),
         _verdict(artifact, facts),
-        element("div", _held_out_curves(artifact.summary), _loss_curves(artifact.summary), class_="grid"),
+        element(
+            "div",
+            _held_out_curves(artifact.summary),
+            _loss_curves(artifact.summary),
+            *answer_curves(artifact.summary),
+            class_="grid",
+        ),
         _end_table(artifact, facts),
+        course(artifact),
         [note(f"{name}: {message}") for name, model in models.items() for message in model["messages"]],
     ]
 
@@ -101,27 +109,27 @@ def _verdict(artifact: Artifact, facts: Facts) -> Markup | None:
 
 def _held_out_curves(summary: Any) -> Markup:
     series = [
-        Series(
-            NAMES.get(name, name), name, [(e["step"], _weighted(e, summary["weights"])) for e in model["evaluations"]]
-        )
+        Series(named(name), name, [(e["step"], _weighted(e, summary["weights"])) for e in model["evaluations"]])
         for name, model in summary["models"].items()
     ]
-    chart = lines("Held-out bits per byte during training", series, "step", "held-out bits per byte")
+    chart = lines(
+        "Held-out bits per byte during training", series, "step", "held-out bits per byte", marks=phase_marks(summary)
+    )
     caption = "Weighted mean over the sources' held-out documents: the two lines can be compared."
-    return figure(chart, caption, [(name, NAMES.get(name, name)) for name in summary["models"]])
+    return figure(chart, caption, [(name, named(name)) for name in summary["models"]])
 
 
 def _loss_curves(summary: Any) -> Markup:
     series = [
-        Series(NAMES.get(name, name), name, [(step, loss) for step, loss in model["losses"]])
+        Series(named(name), name, [(step, loss) for step, loss in model["losses"]])
         for name, model in summary["models"].items()
     ]
-    chart = lines("Training loss", series, "step", "loss, nats per token")
+    chart = lines("Training loss", series, "step", "loss, nats per token", marks=phase_marks(summary))
     caption = (
         "Training loss, each model on its own mixture: easier text gives a lower line, so only each line's own course "
         "means something."
     )
-    return figure(chart, caption, [(name, NAMES.get(name, name)) for name in summary["models"]])
+    return figure(chart, caption, [(name, named(name)) for name in summary["models"]])
 
 
 def _end_table(artifact: Artifact, facts: Facts) -> Markup | None:
@@ -146,7 +154,7 @@ def _end_table(artifact: Artifact, facts: Facts) -> Markup | None:
     ]
     whole = {name: _weighted(end, weights) for name, end in ends.items()}
     rows.append(row("weighted mean", whole, _weighted(gains, weights) if mix else None))
-    columns = ["held-out source", *(f"#{NAMES.get(name, name)}" for name in ends)]
+    columns = ["held-out source", *(f"#{named(name)}" for name in ends)]
     if both:
         columns += ["#measured gain", "#predicted gain"]
     return table("Held-out bits per byte at the end; a gain above zero is better", columns, rows, "totals")

@@ -17,12 +17,13 @@ def model_card(
     sources: Mapping[str, Any],
     training: Mapping[str, Any],
     evaluation: Mapping[str, float],
+    phases: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """YAML front matter, then Markdown.
 
     mixture: source -> share of the tokens trained on. sources: what the token shards hold of each (see shards_of).
     training: what was done, each under its name, in the order of the card. evaluation: metric -> bits per byte at the
-    end.
+    end. phases: first_step, steps, tokens, ratios, context, rope_base of each; told where there are several.
     """
     front = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["sluice"]}
     total = sum(mixture.values())
@@ -42,6 +43,7 @@ def model_card(
     ]
     gain, (low, high) = mix.evidence.gain, mix.evidence.gain_interval
     checks = [f"- Checked at size {check.size}: {check.verdict}." for check in mix.confirmation]
+    of_answers = ", and of answers to prompts" if any(metric.startswith("answers.") for metric in evaluation) else ""
     return "\n".join(
         [
             "---",
@@ -60,6 +62,7 @@ def model_card(
             "",
             *_table(("source", "share", "tokens", "unique tokens", "epochs", "documents", "fingerprint"), rows),
             "",
+            *(_phases(phases) if len(phases) > 1 else ()),
             "## Why these shares",
             "",
             f"- Predicted by {mix.evidence.runs} proxies to be better than the natural shares by {gain:.4f} "
@@ -68,12 +71,32 @@ def model_card(
             "",
             "## Evaluation",
             "",
-            "Bits per byte of documents that were held out; lower is better.",
+            f"Bits per byte of documents that were held out{of_answers}; lower is better.",
             "",
             *_table(("metric", "bits per byte"), [(name, f"{value:.4f}") for name, value in evaluation.items()]),
             "",
         ]
     )
+
+
+def _phases(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = ("phase", "steps", "tokens", "tokens a sequence", "position base", "sources")
+    rows = [
+        (
+            str(number),
+            f"{phase['steps']:,}",
+            f"{phase['tokens']:,}",
+            f"{phase['context']:,}",
+            f"{phase['rope_base']:,.0f}",
+            ", ".join(f"{source} {share:.2%}" for source, share in _shares(phase["ratios"]).items() if share > 0),
+        )
+        for number, phase in enumerate(phases, 1)
+    ]
+    return ["## Phases", "", *_table(columns, rows), ""]
+
+
+def _shares(ratios: Mapping[str, float]) -> dict[str, float]:
+    return {source: ratio / sum(ratios.values()) for source, ratio in ratios.items()}
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

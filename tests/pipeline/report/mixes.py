@@ -215,6 +215,10 @@ def model_summary(mix: dict[str, Any], gain: float = 0.02) -> dict[str, Any]:
     metrics = mix["metrics"]
     steps = (100, 200, 300)
 
+    ratios = dict(zip(metrics, mix["weights"], strict=True))
+    phase = {"first_step": 0, "steps": steps[-1], "tokens": 50_000, "ratios": ratios, "batch": 2, "context": 64}
+    phase |= {"rope_base": 10_000.0, "replay": 0.0, "rates": None}
+
     def model(offset: float) -> dict[str, Any]:
         return {
             "parameters": {"trunk": 1000, "embedding": 200},
@@ -222,11 +226,20 @@ def model_summary(mix: dict[str, Any], gain: float = 0.02) -> dict[str, Any]:
             "steps": steps[-1],
             "losses": [[step, 6 - step / 100] for step in steps],
             "messages": [],
+            "phases": [phase],
+            "spikes": [],
+            "epochs": dict.fromkeys(ratios, 1.25),
+            "packing": [],
             "evaluations": [{"step": step, **dict.fromkeys(metrics, 2 - step / 300 + offset)} for step in steps],
         }
 
     weights = dict(zip(metrics, mix["weights"], strict=True))
-    return {"size": "S", "weights": weights, "models": {"optimal": model(0.0), "natural": model(gain)}}
+    return {
+        "size": "S",
+        "weights": weights,
+        "mix_file": None,
+        "models": {"optimal": model(0.0), "natural": model(gain)},
+    }
 
 
 def run_with(folder: Path, mix: dict[str, Any], model: dict[str, Any] | None = None) -> Run:

@@ -100,5 +100,6 @@ def run_stage(
     """What a global stage makes of its inputs; its checkpoints are in `folder`/work."""
     (folder / "files").mkdir(parents=True, exist_ok=True)
     (folder / "work").mkdir(exist_ok=True)
-    result = stage.run(inputs, folder / "files", Context(seed=1, work=folder / "work", progress=progress))
+    context = Context(seed=1, work=folder / "work", answers=folder / "answers", progress=progress)
+    result = stage.run(inputs, folder / "files", context)
     return artifact_of_files(folder / "files", stage.name, stage.produces, result.summary)

@@ -18,7 +18,8 @@ from pipeline.graph import build_graph
 from pipeline.recipe import recipe_of
 from pipeline.stage import Context
 from stages.training.mix import FIT_FILE, MIX_FILE
-from stages.training.pretrain import Pretrain, PretrainConfig
+from stages.training.pretrain import Pretrain
+from stages.training.pretrain_options import PretrainConfig
 from stages.training.proxies import RUNS_FILE
 from stages.training.sources import Size, source_fingerprints, train_tokens
 from stages.training.swarm import ProxySwarm, ProxySwarmConfig
