@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import InputError, MachineError, RecipeError
 from stages.tokenize.exports import FORMATS, export
-from tests.stages.tokenize.exports.folders import LAYOUT, digest, write_tokens
-from tests.stages.tokenize.exports.plain_readers import manifest_of
+from tests.stages.tokenize.exports.folders import LAYOUT, digest, ids_of, write_tokens
+from tests.stages.tokenize.exports.plain_readers import READERS, manifest_of
 
 SAME_BYTES = {"megatron": ".bin", "datatrove": ".ds", "olmo": ".npy"}
 
@@ -165,6 +167,29 @@ def test_an_index_of_other_documents_is_refused(tokens: Path, tmp_path: Path, ch
     with pytest.raises(InputError, match=r"web/train-00000\.documents\.parquet"):
         export(tokens, tmp_path / "out", "megatron")
     assert published(tmp_path) == []
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_an_index_with_a_changed_byte_is_refused_or_tells_the_same(
+    tokens: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    path = tokens / "web/train-00000.documents.parquet"
+    good = path.read_bytes()
+    content = bytearray(good)
+    content[data.draw(st.integers(0, len(good) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    out = tmp_path / "out"
+    try:
+        export(tokens, out, "mds")
+    except InputError as error:
+        assert path.name in str(error)
+        assert published(tmp_path) == []
+    else:
+        assert READERS["mds"](out, "uint16")[1] == ids_of(LAYOUT)
+        shutil.rmtree(out)
+    finally:
+        path.write_bytes(good)
 
 
 def test_an_absent_index_is_named(tokens: Path, tmp_path: Path) -> None:
