@@ -66,6 +66,8 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # read when the libraries are loaded
     texts = [text.text for text in real_texts(DATA)]
+    if not texts:
+        parser.error(f"there are no documents in {DATA / 'text'}")
     random.Random(1).shuffle(texts)
     tenth = len(texts) // 10
     texts, sample = texts[tenth:][: arguments.documents], texts[:tenth]

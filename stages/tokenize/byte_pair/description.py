@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,13 @@ def described(path: Path) -> Description | Unsupported:
     from tokenizers import Tokenizer
 
     try:
-        content = json.loads(Tokenizer.from_str(path.read_text("utf-8")).to_str())  # with all defaults filled in
+        text = path.read_text("utf-8")
+        content = json.loads(Tokenizer.from_str(text).to_str())  # with all defaults filled in
     except OSError:
         raise
     except Exception as error:  # the library raises bare Exception
         raise StageError(f"{path} cannot be read as a tokenizer: {error}") from error
-    reason = _reason_against(content)
+    reason = _reason_against(content, json.loads(text))
     split = _split(content["pre_tokenizer"])
     if reason:
         return Unsupported(reason)
@@ -100,11 +102,18 @@ def _texts(vocabulary: Mapping[str, int]) -> dict[bytes, int]:
     return found
 
 
-def _reason_against(content: Mapping[str, Any]) -> str:
-    """Why the kernels cannot do what is asked besides the pre-tokenizer; empty if they can."""
+def _reason_against(content: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+    """Why the kernels cannot do what is asked besides the pre-tokenizer; empty if they can.
+
+    Args:
+        content: as the library tells it, with all defaults filled in.
+        file: as it stands.
+    """
     model = content["model"]
     if model["type"] != "BPE":
         return f"its model is {model['type']}, not BPE"
+    if reason := _reason_against_file(file):
+        return reason
     for name in _NONE_OF_MODEL:
         if model[name]:
             return f"its model has {name} {model[name]!r}"
@@ -122,6 +131,17 @@ def _reason_against(content: Mapping[str, Any]) -> str:
     if content["normalizer"] not in (None, {"type": "NFC"}):
         return f"its normalizer is {content['normalizer']['type']}, not NFC"
     return _reason_against_added(content["added_tokens"], content["normalizer"] is not None)
+
+
+def _reason_against_file(file: Mapping[str, Any]) -> str:
+    """What is told twice: the library then goes by either, and tells of one."""
+    ids = file["model"]["vocab"].values()
+    if len(set(ids)) < len(ids):
+        return "its vocabulary has two names for one id"
+    for name, times in Counter(token["content"] for token in file.get("added_tokens") or ()).items():
+        if times > 1:
+            return f"it adds the token {name!r} twice"
+    return ""
 
 
 def _reason_against_added(tokens: Sequence[Mapping[str, Any]], is_normalized: bool) -> str:

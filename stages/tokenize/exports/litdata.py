@@ -13,17 +13,18 @@ from pipeline.errors import InputError
 from stages.tokenize.exports.selection import Format, Selection, Shard
 
 CHUNK_BYTES = 1 << 26  # litdata's own default
+OFFSET_BYTES = 4
 # bytes of a token -> torch's dtype in litdata's table: uint16; int32, as it has no uint32
 DATA_FORMATS = {2: "no_header_tensor:20", 4: "no_header_tensor:15"}
 LEAF = json.dumps([1, {"type": None, "context": None, "children_spec": []}])  # a sample is one tensor
 
 
 def write(selection: Selection, folder: Path) -> Sequence[str]:
-    """A folder with an index.json for each source."""
-    for source in selection.sources:
+    """A folder with an index.json for each source that has tokens."""
+    for source, shards in selection.by_source():
         (folder / source).mkdir()
         chunks: list[dict[str, Any]] = []
-        for shard in selection.of(source):
+        for shard in shards:
             _write_chunks(shard, folder / source, chunks)
         config = {
             "compression": None,
@@ -47,9 +48,9 @@ def _write_chunks(shard: Shard, folder: Path, chunks: list[dict[str, Any]]) -> N
     A chunk is uint32: documents, then where each begins and the last ends, in bytes from the chunk's start; then ids.
     """
     documents, ids = shard.documents(), shard.ids()
-    for group in documents.groups(CHUNK_BYTES // shard.dtype.itemsize):
+    for group in documents.groups(CHUNK_BYTES, documents.lengths * shard.dtype.itemsize + OFFSET_BYTES):
         lengths = documents.lengths[group]
-        header_bytes = 4 * (len(lengths) + 2)
+        header_bytes = OFFSET_BYTES * (len(lengths) + 2)
         offsets = header_bytes + np.concatenate([[0], lengths.cumsum()]) * shard.dtype.itemsize
         if offsets[-1] > np.iinfo(np.uint32).max:
             raise InputError(f"{shard.path} holds a document of {lengths.max()} tokens; a chunk ends at 4 GiB")

@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from stages.tokenize.exports.selection import Documents, Format, Selection, Shard
 
 SHARD_BYTES = 1 << 26  # MDSWriter's own default
+SAMPLE_BYTES = 4 + 8 + 9  # of a sample at most, besides id and tokens: offset, sizes of columns, head of the array
 COLUMNS = ["id", "tokens"]  # sorted, as MDSWriter has them
 
 
 def write(selection: Selection, folder: Path) -> Sequence[str]:
-    """A folder with an index.json for each source."""
-    for source in selection.sources:
+    """A folder with an index.json for each source that has tokens."""
+    for source, shards in selection.by_source():
         (folder / source).mkdir()
         entries: list[dict[str, Any]] = []
-        for shard in selection.of(source):
+        for shard in shards:
             _write_shards(shard, folder / source, entries)
         (folder / source / "index.json").write_text(json.dumps({"version": 2, "shards": entries}, sort_keys=True))
     return []
@@ -45,7 +47,8 @@ def _write_shards(shard: Shard, folder: Path, entries: list[dict[str, Any]]) -> 
     }
     config_bytes = json.dumps(config, sort_keys=True).encode()
     documents, ids = shard.documents(), shard.ids()
-    for group in documents.groups(SHARD_BYTES // shard.dtype.itemsize):
+    sizes = documents.lengths * shard.dtype.itemsize + pc.binary_length(documents.ids).to_numpy() + SAMPLE_BYTES
+    for group in documents.groups(SHARD_BYTES - 8 - len(config_bytes), sizes):
         run = Documents(documents.ids[group.start : group.stop], documents.lengths[group])
         samples = list(_samples(run, ids[documents.tokens_of(group)]))
         begin = 4 * (len(samples) + 2) + len(config_bytes)

@@ -38,12 +38,18 @@ class Documents:
         """Position behind each document's last token."""
         return self.lengths.cumsum()
 
-    def groups(self, max_tokens: int) -> Iterator[slice]:
-        """Runs of documents of at most so many tokens together; a longer document is a run of its own."""
-        ends, first = self.ends, 0
+    def groups(self, most: int, sizes: npt.NDArray[np.int64] | None = None) -> Iterator[slice]:
+        """Runs of documents that are at most so large together; a larger document is a run of its own.
+
+        Args:
+            most: largest sum of sizes.
+            sizes: of each document; their tokens if None.
+        """
+        sizes = self.lengths if sizes is None else sizes
+        ends, first = sizes.cumsum(), 0
         while first < len(ends):
-            begin = ends[first] - self.lengths[first]
-            last = max(first + 1, int(np.searchsorted(ends, begin + max_tokens, side="right")))
+            begin = ends[first] - sizes[first]
+            last = max(first + 1, int(np.searchsorted(ends, begin + most, side="right")))
             yield slice(first, last)
             first = last
 
@@ -82,8 +88,9 @@ class Shard:
         """
         path = self.path.with_suffix(".documents.parquet")
         try:
-            table = pq.read_table(path, columns=["id", "start", "tokens"], partitioning=None)
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            columns = ["id", "start", "tokens"]
+            table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+        except (OSError, pa.ArrowException, KeyError) as error:
             raise InputError(f"{path} cannot be read: {error}; tokenize again") from error
         documents = Documents(
             pc.cast(table["id"].combine_chunks(), pa.string()), table["tokens"].to_numpy().astype(np.int64)
@@ -107,9 +114,12 @@ class Selection:
     shards: tuple[Shard, ...]
     published: Path  # absolute; where the export will stand once it is whole
 
-    def of(self, source: str) -> tuple[Shard, ...]:
-        """The shards of one source."""
-        return tuple(shard for shard in self.shards if shard.source == source)
+    def by_source(self) -> Iterator[tuple[str, tuple[Shard, ...]]]:
+        """Each source that has shards, with them."""
+        for source in self.sources:
+            shards = tuple(shard for shard in self.shards if shard.source == source)
+            if shards:
+                yield source, shards
 
     @property
     def dtype(self) -> np.dtype[Any]:

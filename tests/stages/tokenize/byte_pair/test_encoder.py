@@ -332,6 +332,33 @@ def test_a_tokenizer_that_asks_for_more_is_refused_with_the_reason(change, reaso
     assert reason in found.reason
 
 
+def added(name, id_=900, **flags):
+    usual = dict.fromkeys(("special", "single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": id_, "content": name, **usual, **flags}
+
+
+@pytest.mark.parametrize("second_id", [900, 901])
+def test_a_file_that_adds_a_token_twice_is_refused(second_id, tmp_path):
+    """The library then goes by either entry, depending on their order."""
+    content = json.loads(trained("sluice", 300).to_str())
+    content["added_tokens"] += [added("<x>", special=True), added("<x>", second_id)]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    found = encoder_of(tmp_path / "tokenizer.json")
+    assert isinstance(found, Unsupported)
+    assert "adds the token '<x>' twice" in found.reason
+
+
+@pytest.mark.parametrize("name", ["b", "zz"])
+def test_a_vocabulary_with_two_names_for_an_id_is_refused(name, tmp_path):
+    content = json.loads(trained("sluice", 300).to_str())
+    vocabulary = content["model"]["vocab"]
+    vocabulary[name] = vocabulary["".join(content["model"]["merges"][0])]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    found = encoder_of(tmp_path / "tokenizer.json")
+    assert isinstance(found, Unsupported)
+    assert "two names for one id" in found.reason
+
+
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path):
     (tmp_path / "damaged.json").write_text("{")
     with pytest.raises(StageError, match=r"damaged\.json cannot be read as a tokenizer"):

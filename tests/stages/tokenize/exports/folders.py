@@ -80,7 +80,7 @@ def _write_split(
             "start": pa.array(lengths.cumsum() - lengths),
             "tokens": pa.array(lengths),
         }
-        pq.write_table(pa.table(index), path.with_suffix(".documents.parquet"))
+        pq.write_table(pa.table(index), path.with_suffix(".documents.parquet"), write_page_checksum=True)
         files.append({"path": f"{source}/{path.name}", "tokens": len(body), "sha256": digest(path)})
     return {
         "files": files,

@@ -98,8 +98,8 @@ def test_held_out_documents_are_another_export(tmp_path: Path, form: str) -> Non
 @pytest.mark.parametrize(
     ("form", "module", "name", "limit"),
     [
-        ("litdata", litdata, "CHUNK_BYTES", 8),
-        ("mds", mds, "SHARD_BYTES", 8),
+        ("litdata", litdata, "CHUNK_BYTES", 16),
+        ("mds", mds, "SHARD_BYTES", 320),
         ("parquet-ids", parquet, "ROW_GROUP_TOKENS", 4),
     ],
 )
@@ -114,7 +114,7 @@ def test_conversions_are_cut_between_documents(
         "mds": lambda: len(list((tmp_path / "out" / "web").glob("*.mds"))),
         "parquet-ids": lambda: sum(pq.read_metadata(p).num_row_groups for p in (tmp_path / "out" / "web").iterdir()),
     }
-    # 3 + 1 tokens, 2 tokens; the document of 6 tokens is larger than a piece and one of its own
+    # two documents, one; the document of the next shard
     assert pieces[form]() == 3
 
 
@@ -125,6 +125,25 @@ def test_groups_take_every_document_once_and_no_more_than_fits(lengths: list[int
     assert [length for group in groups for length in lengths[group]] == lengths
     assert all(sum(lengths[g]) <= most or g.stop - g.start == 1 for g in groups)
     assert all(sum(lengths[g]) + lengths[g.stop] > most for g in groups[:-1])
+
+
+def test_shards_of_mds_are_no_larger_than_their_index_says_whatever_the_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short documents are mostly ids and offsets."""
+    monkeypatch.setattr(mds, "SHARD_BYTES", 600)
+    layout: Layout = {"web": {"train": [[[EOD]] * 50], "held_out": [[[EOD]]]}}
+    assert read(tmp_path, "mds", layout)[0] == documents_of(layout)
+    sizes = [path.stat().st_size for path in (tmp_path / "out/web").glob("*.mds")]
+    assert 500 < max(sizes) <= 600
+
+
+@pytest.mark.parametrize("form", ["litdata", "mds"])
+def test_a_source_without_tokens_is_no_dataset(tmp_path: Path, form: str) -> None:
+    """The readers of both refuse a dataset of nothing."""
+    layout: Layout = {**LAYOUT, "later": {"train": [[]], "held_out": [[[EOD]]]}}
+    assert read(tmp_path, form, layout)[0] == documents_of(LAYOUT)
+    assert not (tmp_path / "out/later").exists()
 
 
 def test_the_index_of_megatron_byte_by_byte(tmp_path: Path) -> None:

@@ -4,17 +4,22 @@ import errno
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import InputError, MachineError, RecipeError
 from stages.tokenize.exports import FORMATS, export
-from tests.stages.tokenize.exports.folders import LAYOUT, digest, write_tokens
-from tests.stages.tokenize.exports.plain_readers import manifest_of
+from tests.stages.tokenize.exports.folders import LAYOUT, digest, documents_of, ids_of, write_tokens
+from tests.stages.tokenize.exports.plain_readers import READERS, manifest_of
 
 SAME_BYTES = {"megatron": ".bin", "datatrove": ".ds", "olmo": ".npy"}
 
@@ -167,6 +172,30 @@ def test_an_index_of_other_documents_is_refused(tokens: Path, tmp_path: Path, ch
     assert published(tmp_path) == []
 
 
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_an_index_with_a_changed_byte_is_refused_or_tells_the_same(
+    tokens: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    path = tokens / "web/train-00000.documents.parquet"
+    good = path.read_bytes()
+    content = bytearray(good)
+    content[data.draw(st.integers(0, len(good) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    out, refused = tmp_path / "out", ""
+    try:
+        export(tokens, out, "mds")
+    except InputError as error:
+        refused = str(error)
+    path.write_bytes(good)
+    assert published(tmp_path) == ([] if refused else ["out"])
+    if refused:
+        assert path.name in refused
+    else:
+        assert READERS["mds"](out, "uint16")[1] == ids_of(LAYOUT)
+        shutil.rmtree(out)
+
+
 def test_an_absent_index_is_named(tokens: Path, tmp_path: Path) -> None:
     (tokens / "web/train-00000.documents.parquet").unlink()
     with pytest.raises(InputError, match=r"web/train-00000\.documents\.parquet"):
@@ -211,6 +240,29 @@ def test_an_export_that_ends_early_leaves_nothing(
     with pytest.raises(MachineError, match="Make room"):
         export(tokens, tmp_path / "out", "olmo")
     assert published(tmp_path) == []
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from stages.tokenize.exports import export, mds
+write_shards = mds._write_shards
+def killed_at_the_second(shard, folder, entries):
+    write_shards(shard, folder, entries) if folder.name == "code" else os.kill(os.getpid(), 9)
+mds._write_shards = killed_at_the_second
+export(Path(sys.argv[1]), Path(sys.argv[2]), "mds")
+"""
+
+
+def test_an_export_that_is_killed_has_no_name_and_can_be_made_again(tokens: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tokens), str(out)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    (left,) = published(tmp_path)
+    assert left.startswith(".out.")
+    export(tokens, out, "mds")
+    assert READERS["mds"](out, "uint16") == (documents_of(LAYOUT), ids_of(LAYOUT))
 
 
 def test_a_folder_of_links_to_shards_is_exported_as_the_shards(tokens: Path, tmp_path: Path) -> None:
