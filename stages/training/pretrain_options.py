@@ -178,8 +178,9 @@ class PretrainConfig(StageConfig):
     """Weight of the experts' balance in the loss; Qwen3-MoE's is 0.001."""
     spikes: SpikeOptions | None = None
     """How loss spikes are answered. If absent, only a loss that is not finite counts, and ends the run."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the products; weights, gradients and the optimizer are float32."""
+    precision: Literal["float32", "bfloat16", "fp8"] = "float32"
+    """Type of the products; weights, gradients and the optimizer are float32. fp8: those of the blocks, the rest in
+    bfloat16, on a GPU of compute capability 8.9 or more."""
     compile: bool = False
     """Compile each block by torch.compile."""
     evaluations: int = Field(10, ge=1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from mixes.mix_file import MixFile, MixPhase
@@ -379,6 +380,8 @@ def test_the_log_tells_speed_and_no_file_of_the_model_does(train: Train) -> None
 
 # what cannot be
 
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU here may multiply in fp8")
+
 
 def refused_untrained(train: Train, message: str, **options: Any) -> None:
     """Refused with this message before any step of any model."""
@@ -400,6 +403,7 @@ def refused_untrained(train: Train, message: str, **options: Any) -> None:
         ({"phases": [{"context": 24}, {"context": 36}]}, "is read at contexts .24, 36., which must divide the longest"),
         ({"phases": [{"share": 1}, {"share": 1e-6}]}, "less than one step"),
         ({"model": {"experts": 4}}, "4 experts need experts_per_token"),
+        pytest.param({"precision": "fp8"}, "need a GPU of compute capability 8.9", marks=NO_GPU),
         ({"model": {"sliding_window": 4}}, "full_attention_every"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:20],
