@@ -369,6 +369,17 @@ def test_the_balance_of_experts_is_that_of_transformers() -> None:
     assert found.total.item() == pytest.approx((found.cross_entropy + 0.5 * expected).item(), rel=1e-6)
 
 
+def test_the_balance_of_a_model_is_the_mean_of_its_layers() -> None:
+    model = started(EXPERTS)
+    found: list[Tensor] = []
+    for block in model.blocks:
+        block.feed_forward.register_forward_hook(lambda *call: found.append(call[2][1]))
+    loss = model.training_loss(drawn(3, 13), balance_loss=0.5)
+    assert len(found) == 3
+    assert loss.balance.item() == pytest.approx(sum(found).item() / 3, rel=1e-6)
+    assert loss.total.item() == pytest.approx((loss.cross_entropy + sum(found) / 6).item(), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     "targets", [None, torch.tensor(10.0, dtype=torch.float64)], ids=["its own", "of a larger batch"]
 )
