@@ -219,7 +219,8 @@ def cut(task: Task, out: Path, vocabulary: int) -> dict[str, Any]:
         "parent": documents["parent"],
         "bytes": documents["bytes"],
     }
-    pq.write_table(pa.table(columns), path.with_suffix(".documents.parquet"), compression="zstd")
+    index_path = path.with_suffix(".documents.parquet")
+    pq.write_table(pa.table(columns), index_path, compression="zstd", write_page_checksum=True)
     return {
         **found,
         "documents": documents.num_rows,

@@ -142,6 +142,16 @@ def test_the_index_tells_each_documents_place_its_parent_and_its_bytes(tmp_path:
     assert seen == set(by_id)
 
 
+def test_a_changed_byte_in_an_index_is_found_by_who_reads_it_with_checksums(tmp_path: Path) -> None:
+    made = sharded(tmp_path, [rows_of_lengths([3] * 50)], held_out=0.1)
+    index = made.files_folder / "web/train-00000.documents.parquet"
+    body = bytearray(index.read_bytes())
+    body[pq.read_metadata(index).row_group(0).column(0).data_page_offset + 60] ^= 1
+    index.write_bytes(body)
+    with pytest.raises(OSError, match=r"checksum|CRC"):
+        pq.read_table(index, page_checksum_verification=True)
+
+
 def test_digests_of_linked_shards_are_those_of_their_bytes(tmp_path: Path) -> None:
     made = sharded(tmp_path, [rows_of_lengths([5] * 20)], shard_tokens=30)
     files = [f for split in contents(made)["sources"]["web"].values() for f in split["files"]]
