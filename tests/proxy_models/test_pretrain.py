@@ -393,7 +393,6 @@ def test_answer_sets_are_measured_during_the_run(tokens: Tokens, tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"products": "fp8"}, "products 'fp8' are not built"),
         ({"products": "int4"}, "no products 'int4'"),
         ({"accumulate": 0}, "must be at least 1"),
         ({"spikes": SpikeRule("rewind")}, "a rewind needs checkpoint_every_steps"),
