@@ -1,7 +1,6 @@
 """Pretraining: learns, resumes with the same bits, and outlives a damaged checkpoint."""
 
 import dataclasses
-import importlib.util
 import json
 import shutil
 import threading
@@ -407,11 +406,12 @@ def test_settings_that_contradict_each_other_are_refused(change: dict[str, Any],
         dataclasses.replace(CONFIG, **change)
 
 
-def test_weights_and_biases_is_asked_for_and_not_there(tokens: Tokens, tmp_path: Path) -> None:
-    if importlib.util.find_spec("wandb"):
-        pytest.skip("wandb is installed")
-    with pytest.raises(ModuleNotFoundError, match="pip install wandb"):
-        run(tokens, tmp_path, config=dataclasses.replace(CONFIG, wandb={"project": "x"}))
+@pytest.mark.slow
+def test_compiled_blocks_lose_what_others_do(tokens: Tokens, tmp_path: Path) -> None:
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs g++ on a CPU")
+    compiled = run(tokens, tmp_path / "compiled", config=dataclasses.replace(CONFIG, is_compiled=True))
+    assert compiled.losses == pytest.approx(run(tokens, tmp_path / "plain").losses, abs=1e-5)
 
 
 def test_spikes_are_judged_by_the_losses_that_were_none(tokens: Tokens, tmp_path: Path) -> None:
