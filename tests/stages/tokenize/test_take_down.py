@@ -20,6 +20,7 @@ from pipeline.errors import RecipeError, StageError
 from pipeline.explain import explain
 from pipeline.run import Run
 from pipeline.storage import sha256_of
+from pipeline.take_down import notes
 from proxy_models.shards import open_tokens
 from stages.tokenize.take_down import rewritten, shard_documents
 from stages.training.sources import source_fingerprints
@@ -201,6 +202,25 @@ def test_a_later_run_of_the_recipe_leaves_it_so(folder: Path) -> None:
     after = tokens_of(folder)
     assert run_here(folder, recipe())["tokens"].files_folder == after
     assert page(folder, 7) not in documents_in(after)
+
+
+def test_what_was_made_with_the_documents_is_kept_and_named_until_it_is_made_again(folder: Path) -> None:
+    with_model = {**recipe(), "model": {"stage": "tests.stages.tokenize.written:Trained", "from": "tokens"}}
+    before = run_here(folder, with_model)["model"]
+    (train,) = [n for n, where in documents_in(tokens_of(folder)).items() if where[:2] == ("web", "train")][:1]
+    take_down(folder, train)
+    kept = run_here(folder, with_model)
+    assert kept["model"].files_folder == before.files_folder
+    run = Run.open(folder / "run")
+    assert notes(run, run.artifacts())[1].startswith("model was made with documents that have been taken down since")
+    shutil.rmtree(folder / "run/artifacts/model")
+    again = run_here(folder, with_model)["model"]
+    assert again.summary["tokens"] == {
+        name: splits["train"]["tokens"] for name, splits in kept["tokens"].summary["sources"].items()
+    }
+    assert again.summary["tokens"]["web"] < before.summary["tokens"]["web"]
+    run = Run.open(folder / "run")
+    assert len(notes(run, run.artifacts())) == 1
 
 
 def test_shards_made_anew_are_refused_until_the_list_was_applied(folder: Path) -> None:
