@@ -64,11 +64,13 @@ class Part:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    digest_as_made: str | None = None  # before documents were taken down (pipeline.take_down), if some were
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the part's contents, whatever task wrote them and whenever."""
-        return digest_of([[f.path, f.sha256] for f in self.files])
+        """Digest of the part's contents, whatever task wrote them and whenever. That documents are taken down does not
+        change it: what was made from the part is not made again for that."""
+        return self.digest_as_made or digest_of([[f.path, f.sha256] for f in self.files])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,6 +83,7 @@ class Part:
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
             "peak_memory_bytes": self.peak_memory_bytes,
+            **({"digest_as_made": self.digest_as_made} if self.digest_as_made else {}),
         }
 
     @staticmethod
@@ -145,7 +148,7 @@ class Artifact:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the contents: two artifacts with equal digests hold the same bytes."""
+        """Digest of the contents: two artifacts with equal digests were made of the same bytes."""
         return digest_of([part.digest for part in self.parts])
 
     @cached_property
@@ -277,7 +280,7 @@ class ArtifactFolder:
             The part that now exists: this one, or the earlier one.
         """
         path = self._record(part.key)
-        won = storage.put_if_absent(path, json.dumps(part.to_json(), allow_nan=False).encode())
+        won = storage.put_if_absent(path, _record_of(part))
         shutil.rmtree(self.folder / "work" / part.key, ignore_errors=True)
         if not won:
             self.discard(part.key, self.folder / part.folder)
@@ -326,14 +329,24 @@ class ArtifactFolder:
     def _record(self, key: str) -> Path:
         return self.folder / "commits" / f"{key}.json"
 
+    def _manifest(self, fingerprint: str) -> Path:
+        return self.folder / "manifests" / f"{fingerprint}.json"
+
     def seal(self, artifact: Artifact) -> None:
         """Write the manifest. Writing it twice is harmless: its contents follow from the fingerprint."""
-        path = self.folder / "manifests" / f"{artifact.fingerprint}.json"
-        storage.put_if_absent(path, json.dumps(artifact.to_json(), allow_nan=False, indent=1).encode())
+        storage.put_if_absent(self._manifest(artifact.fingerprint), _manifest_of(artifact))
+
+    def replace_manifest(self, artifact: Artifact) -> None:
+        """Write the manifest of an artifact whose files were changed for good, in place of the earlier one."""
+        storage.replace(self._manifest(artifact.fingerprint), _manifest_of(artifact))
+
+    def replace_record(self, part: Part) -> None:
+        """Write the commit record of a part whose files were changed for good, in place of the earlier one."""
+        storage.replace(self._record(part.key), _record_of(part))
 
     def sealed(self, fingerprint: str) -> Artifact | None:
         """The artifact of this fingerprint, if it is complete."""
-        path = self.folder / "manifests" / f"{fingerprint}.json"
+        path = self._manifest(fingerprint)
         if not path.exists():
             return None
         values = json.loads(path.read_bytes())
@@ -347,6 +360,14 @@ class ArtifactFolder:
                 "phases": tuple(values.get("phases", ())),
             }
         )
+
+
+def _record_of(part: Part) -> bytes:
+    return json.dumps(part.to_json(), allow_nan=False).encode()
+
+
+def _manifest_of(artifact: Artifact) -> bytes:
+    return json.dumps(artifact.to_json(), allow_nan=False, indent=1).encode()
 
 
 def file_record(folder: Path, path: Path, rows: int | None = None, sha256: str | None = None) -> File:

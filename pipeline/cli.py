@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,11 +87,52 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
-def explain(run: RunArgument, document_id: Annotated[str, typer.Argument(help="Id of a document.")]) -> None:
-    """Tell what became of one document, and why."""
+def explain(
+    run: RunArgument,
+    document_id: Annotated[str | None, typer.Argument(help="Id of a document.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="SHARD:OFFSET", help="A token instead, as in tokens/web/train-00000.bin:12345."
+        ),
+    ] = None,
+) -> None:
+    """Tell what became of one document, and why; or of which document a token is."""
     from pipeline.explain import explain as story
+    from pipeline.explain import explain_offset
 
-    print(story(run, document_id))
+    if (document_id is None) == (shard is None):
+        raise RecipeError("give the id of a document, or a token by --shard SHARD:OFFSET")
+    if document_id is not None:
+        print(story(run, document_id))
+        return
+    path, _, offset = str(shard).rpartition(":")
+    if not offset.isdecimal():
+        raise RecipeError(f"--shard {shard}: expected SHARD:OFFSET, for example tokens/web/train-00000.bin:12345")
+    print(explain_offset(run, path, int(offset)))
+
+
+@app.command(name="take-down")
+def take_down(
+    run: RunArgument,
+    document_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of documents.")] = None,
+    ids: Annotated[Path | None, typer.Option("--ids", help="File of ids, a line each.")] = None,
+    urls: Annotated[Path | None, typer.Option("--urls", help="File of URLs, a line each.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken out, change nothing.")] = False,
+    allow_absent: Annotated[
+        bool, typer.Option("--allow-absent", help="Pass over ids and URLs that the run has not seen.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Take documents, and those written from them, out of a run's token shards, without running it again.
+
+    Without documents: finish what was interrupted, and hold shards that were made anew to what was asked for before.
+    """
+    from pipeline import commands
+    from stages.tokenize.take_down import rewritten
+
+    values, lines = commands.take_down(run, document_ids or [], ids, urls, rewritten, dry_run, allow_absent)
+    print(json.dumps(values, indent=1) if json_ else "\n".join(lines))
 
 
 @app.command()

@@ -28,6 +28,9 @@ from pipeline.rethreshold import UNKNOWN, rethreshold
 from pipeline.run import RUN_FILE, InputDigests, Run
 from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sealed_artifacts, stage_progress
 from pipeline.stage import Composite, Map, Source, is_measured
+from pipeline.take_down import TOLD, Change, Found, Rewrite, find
+from pipeline.take_down import notes as taken_down_notes
+from pipeline.take_down import take_down as take_documents_down
 
 
 def run_recipe(
@@ -50,6 +53,12 @@ def run_recipe(
     started = time.monotonic()
     graph = build_graph(load_recipe(path, overrides))
     run = Run((out or Path("runs") / graph.recipe.name).resolve())
+    with run.at_work():
+        _run_graph(run, graph, address, console, retry, started)
+    return run
+
+
+def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, retry: bool, started: float) -> None:
     if retry:
         for node in graph.nodes:
             if node.is_source and (parts := run.artifact_folder(node.name).forget(_was_not_served)):
@@ -64,7 +73,8 @@ def run_recipe(
             highlight=False,
             soft_wrap=True,
         )
-        return run
+        _tell_taken_down(run, sealed, console)
+        return
     run.begin(graph, installed_versions())
     run.state.artifacts.update(fingerprints)
     run.save_state()
@@ -91,8 +101,13 @@ def run_recipe(
         run.save_state()
     report = write_report(run)
     console.print(summary_table(run))
+    _tell_taken_down(run, run.artifacts(), console)
     console.print(f"done in {time.monotonic() - started:.0f} s. Report: {report}", highlight=False, soft_wrap=True)
-    return run
+
+
+def _tell_taken_down(run: Run, artifacts: Mapping[str, Artifact], console: Console) -> None:
+    for note in taken_down_notes(run, artifacts):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def _was_not_served(part: Part) -> bool:
@@ -388,3 +403,87 @@ def tokens_folder(folder: Path, artifact: str | None) -> Path:
             f"{folder}: name one of its finished token artifacts by --artifact; there are {', '.join(found) or 'none'}"
         )
     return found[artifact].files_folder
+
+
+def take_down(
+    folder: Path,
+    ids: Sequence[str],
+    ids_file: Path | None,
+    urls_file: Path | None,
+    rewrite: Rewrite,
+    dry_run: bool = False,
+    allow_absent: bool = False,
+) -> tuple[dict[str, Any], list[str]]:
+    """Take documents out of a run's token shards; without any, finish or repeat what was asked for before.
+
+    Returns:
+        What was done (or would be done), as JSON values, and in lines.
+
+    Raises:
+        RecipeError: no such run, a file that cannot be read, or documents that the run has not seen.
+        StageError: another command is at work on the run, or shards are damaged.
+    """
+    run = Run.open(folder)
+    wanted_ids, urls = [*ids, *_lines_of(ids_file)], _lines_of(urls_file)
+    if (ids_file or urls_file) and not (wanted_ids or urls):
+        raise RecipeError(f"{ids_file or urls_file} names no document")
+    with run.at_work(alone=True):
+        found = find(run, wanted_ids, urls)
+        if found.absent and not allow_absent:
+            more = f" and {len(found.absent) - TOLD:,} more" if len(found.absent) > TOLD else ""
+            raise RecipeError(
+                f"{folder} has seen no document of these ids and URLs: {', '.join(found.absent[:TOLD])}{more}. URLs "
+                "are compared letter by letter. Nothing was changed; --allow-absent takes down the others"
+            )
+        changes = found.in_shards if dry_run else take_documents_down(run, found, rewrite)
+        told = taken_down_notes(run, run.artifacts())
+    values = {
+        "dry_run": dry_run,
+        "documents_asked": len(found.documents) - found.written_from,
+        "documents_written_from_them": found.written_from,
+        "absent": list(found.absent),
+        "changed": [vars(change) for change in changes],
+        "text_remains_in": dict(found.in_artifacts),
+        "notes": told,
+    }
+    return values, [*_taken_down_lines(folder, found, changes, dry_run), *(f"note: {note}" for note in told)]
+
+
+def _lines_of(path: Path | None) -> list[str]:
+    """The lines of a file that hold anything."""
+    if path is None:
+        return []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _taken_down_lines(folder: Path, found: Found, changes: Sequence[Change], dry_run: bool) -> Iterator[str]:
+    would = "would be " if dry_run else ""
+    yield (
+        f"{len(found.documents) - found.written_from:,} documents were asked for, {found.written_from:,} were written "
+        "from them"
+    )
+    if found.absent:
+        yield f"{len(found.absent):,} ids and URLs are in none of the run's artifacts"
+    for change in changes:
+        by_source = ", ".join(f"{source}: {n['documents']:,}" for source, n in sorted(change.by_source.items()))
+        yield (
+            f"{change.artifact}: {change.documents:,} documents, {change.tokens:,} tokens {would}taken out "
+            f"({by_source})"
+        )
+        for split in change.emptied:
+            yield f"{change.artifact}: nothing is left of {split}"
+    if not changes:
+        yield f"no token shards of {folder} hold any of them"
+    if found.in_artifacts:
+        yield "their text remains in earlier artifacts, where it was read, cleaned and encoded:"
+        for name, documents in found.in_artifacts.items():
+            yield f"  {name}: {documents:,} documents in {folder / 'artifacts' / name}"
+        yield (
+            "to be rid of it, delete these folders; the shards stay. A later 'sluice run' makes them again from the "
+            "input, so take the documents out of the input files too. Exports, and answers of models under "
+            "artifacts/*/answers, hold what they were made of: delete them, and export again"
+        )

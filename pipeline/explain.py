@@ -7,16 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, StageError
 from pipeline.rethreshold import decided_steps, says_its_stages
 from pipeline.run import Run
 from pipeline.stage import is_measured
+from pipeline.take_down import INDEX_SUFFIX
 
 DUPLICATES_FILE = "duplicates.parquet"  # in the slices of artifacts of kind "duplicates"
+TAKEN_DOWN_FILE = "taken_down.parquet"  # in artifacts of kind "tokens", once documents were taken down
 LOSERS_TOLD = 20
+TOKENS_TOLD = 24  # on either side
 
 
 def explain(folder: Path, document_id: str) -> str:
@@ -95,10 +99,77 @@ def _losers(slices: Sequence[Path], document_id: str) -> Iterator[str]:
 def _token_ranges(artifact: Artifact, document_id: str) -> Iterator[str]:
     for part in artifact.parts:
         for file in part.files:
-            if file.path.endswith(".documents.parquet"):
-                for row in _rows(artifact.folder / part.folder / file.path, "id", document_id):
-                    shard = file.path.replace(".documents.parquet", ".bin")
+            path = artifact.folder / part.folder / file.path
+            if file.path.endswith(INDEX_SUFFIX):
+                for row in _rows(path, "id", document_id):
+                    shard = file.path.replace(INDEX_SUFFIX, ".bin")
                     yield f"  {artifact.name}: tokens {row['start']} to {row['start'] + row['tokens']} of {shard}"
+            elif file.path == TAKEN_DOWN_FILE:
+                for row in _rows(path, "id", document_id):
+                    yield (
+                        f"  {artifact.name}: taken down on {row['when']}: {row['tokens']} tokens of {row['shard']} "
+                        f"(list of SHA-256 {row['list_sha256']})"
+                    )
+                for row in _rows(path, "parent", document_id):
+                    yield f"  {artifact.name}: {row['id']}, taken down on {row['when']}, was written from it"
+
+
+def explain_offset(folder: Path, shard: str, offset: int) -> str:
+    """The token at an offset of a shard: the text around it, and the story of its document.
+
+    Args:
+        shard: the artifact's name and the path of a shard in it, such as tokens/web/train-00000.bin.
+        offset: in tokens, from the start of the shard.
+
+    Raises:
+        RecipeError: no such shard, or it is shorter.
+        StageError: the shard's index does not cover the offset.
+    """
+    tokens = {name: a for name, a in Run.open(folder).artifacts().items() if a.kind == "tokens"}
+    name, _, path = shard.partition("/")
+    if name not in tokens:
+        raise RecipeError(
+            f"{shard}: {name!r} is no token artifact of {folder}; there are {', '.join(tokens) or 'none'}. A shard is "
+            "named as in tokens/web/train-00000.bin"
+        )
+    artifact = tokens[name]
+    manifest = json.loads((artifact.files_folder / "tokens.json").read_bytes())
+    files = {f["path"]: f for splits in manifest["sources"].values() for s in splits.values() for f in s["files"]}
+    taken = artifact.files_folder / TAKEN_DOWN_FILE
+    times = sorted({row["when"] for row in _rows(taken, "shard", path)}) if taken.exists() else []
+    if path not in files:
+        gone = f": all its documents were taken down on {', '.join(times)}" if times else ""
+        raise RecipeError(f"{artifact.name} has no shard {path!r}{gone}. It has {', '.join(sorted(files)) or 'none'}")
+    size = files[path]["tokens"]
+    since = f" since documents were taken down from it on {', '.join(times)}" if times else ""
+    if not 0 <= offset < size:
+        raise RecipeError(f"{shard} holds {size:,} tokens{since}: its offsets are 0 to {size - 1}, not {offset}")
+    index = pq.read_table(artifact.files_folder / path.replace(".bin", INDEX_SUFFIX), columns=["id", "start", "tokens"])
+    row = int(np.searchsorted(index["start"].to_numpy(), offset, side="right")) - 1
+    document = {column: index[column][row].as_py() for column in index.column_names}
+    if not document["start"] <= offset < document["start"] + document["tokens"]:
+        raise StageError(f"{artifact.files_folder / path}: its index names no document at {offset}; tokenize again")
+    lines = [
+        f"{shard}: token {offset} is number {offset - document['start']} of the {document['tokens']} of "
+        f"{document['id']}"
+    ]
+    if times:
+        lines.append(f"  offsets of this shard moved when documents were taken down from it on {', '.join(times)}")
+    lines.append(f"  around it: {_around(artifact.files_folder, path, manifest['dtype'], offset, document)}")
+    return "\n".join([*lines, explain(folder, document["id"])])
+
+
+def _around(tokens: Path, shard: str, dtype: str, offset: int, document: Mapping[str, Any]) -> str:
+    """The token between arrows, with the text of its neighbours in its document."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
+    body = np.memmap(tokens / shard, np.dtype(dtype).newbyteorder("<"), "r")
+    begin = max(document["start"], offset - TOKENS_TOLD)
+    end = min(document["start"] + document["tokens"], offset + 1 + TOKENS_TOLD)
+    pieces = (body[begin:offset], body[offset : offset + 1], body[offset + 1 : end])
+    before, token, after = (tokenizer.decode(piece.tolist(), skip_special_tokens=False) for piece in pieces)
+    return f"{before!r} >> {token!r} << {after!r}"
 
 
 def _rows(path: Path, column: str, value: str) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ RUN/report.html
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +34,7 @@ from pipeline.task import PartSpec, StepSpec
 
 RUN_FILE = "run.json"
 RECIPE_FILE = "recipe.yaml"
+LOCK_FILE = ".lock"
 
 
 class InputDigests:
@@ -133,6 +136,27 @@ class Run:
     def save_state(self) -> None:
         """Write run.json."""
         storage.replace(self.folder / RUN_FILE, json.dumps(vars(self.state), indent=1).encode())
+
+    @contextmanager
+    def at_work(self, alone: bool = False) -> Iterator[None]:
+        """Hold the run while working on it. The kernel lets go of it when the process ends, however it ends.
+
+        Args:
+            alone: what is there is to be changed, which no other process may be reading.
+
+        Raises:
+            StageError: another process is at work on the run, and one of the two wants to be alone.
+        """
+        storage.make_folder(self.folder)
+        with open(self.folder / LOCK_FILE, "ab") as lock:
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StageError(
+                    f"another command is at work on {self.folder}: wait for its end or stop it, then give "
+                    "this one again"
+                ) from error
+            yield
 
     def artifact_folder(self, name: str) -> ArtifactFolder:
         return ArtifactFolder(self.folder, name)

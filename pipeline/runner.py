@@ -28,6 +28,7 @@ from pipeline.progress import Display, ProgressFile, StageProgress, StopSign, fo
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
 from pipeline.services import LocalProcess, RayProcess, started_on_ray
 from pipeline.stage import Map, Shuffle
+from pipeline.take_down import check_taken_down
 from pipeline.task import PartSpec, run_part
 
 MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
@@ -253,6 +254,7 @@ def sealed_artifacts(run: Run, graph: Graph, digests: InputDigests) -> dict[str,
                 if isinstance(stage, Shuffle):
                     stage.check_sealed(artifact.summary)
                     run.artifact_folder(node.name).forget_unnamed()
+                check_taken_down(run, artifact)
                 sealed[node.name] = artifact
     digests.save()
     return sealed
@@ -382,6 +384,7 @@ class Scheduler:
         self.sealed[name] = artifact
         if phases:
             self.run.artifact_folder(name).forget_unnamed()
+        check_taken_down(self.run, artifact)
         self._tell_empty_sources(plan, artifact)
         stage = self.stages[name]
         stage.seconds, stage.state = stage.elapsed(), "done"

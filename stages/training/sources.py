@@ -25,7 +25,11 @@ def train_tokens(sources: Mapping[str, Any]) -> dict[str, int]:
 
 
 def source_fingerprints(sources: Mapping[str, Any]) -> dict[str, str]:
-    """By source, a digest of its training tokens: it changes when the data changes."""
-    return {
-        name: digest_of([file["sha256"] for file in parts["train"]["files"]])[:16] for name, parts in sources.items()
-    }
+    """By source, a digest of its training tokens as they were made: it changes when the data changes, but not when
+    documents are taken down, so that a mix stays that of its shards."""
+    return {name: _digest_as_made(parts["train"])[:16] for name, parts in sources.items()}
+
+
+def _digest_as_made(split: Mapping[str, Any]) -> str:
+    as_made: str | None = split.get("digest_as_made")
+    return as_made or digest_of([file["sha256"] for file in split["files"]])

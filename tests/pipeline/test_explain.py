@@ -1,14 +1,18 @@
 """The story of one document, from the file it came from to the tokens it became."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artifact import Artifact
+from pipeline.commands import take_down
 from pipeline.errors import RecipeError
-from pipeline.explain import explain
+from pipeline.explain import explain, explain_offset
+from stages.tokenize.take_down import rewritten
 from stages.tokenize.tokenizer import load_tokenizer
 from tests.stages.in_process import rows_of, run_here, write_lines
 
@@ -54,7 +58,7 @@ def test_a_kept_document_is_followed_from_its_file_to_its_tokens(folder: Path, s
 
 def test_the_told_range_of_tokens_is_the_document(folder: Path, sealed: dict[str, Artifact]) -> None:
     tokens = sealed["tokens"].files_folder
-    tokenizer = load_tokenizer(tokens / "tokenizer.json")
+    tokenizer = load_tokenizer(tokens / "tokenizer.json").tokenizer
     assert len(rows_of(sealed["unique"])) == 9
     for row in rows_of(sealed["unique"]):
         found = re.findall(r"  tokens: tokens (\d+) to (\d+) of (\S+)", explain(folder / "run", row["id"]))
@@ -171,3 +175,52 @@ def test_an_id_that_nobody_has_seen_is_an_error_that_says_where_to_look(
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"is not the folder of a run: it has no run\.json"):
         explain(tmp_path, "web/a@0")
+
+
+def test_every_token_leads_back_to_its_document(folder: Path, sealed: dict[str, Artifact]) -> None:
+    for row in rows_of(sealed["unique"]):
+        told = re.findall(r"  tokens: tokens (\d+) to (\d+) of (\S+)", explain(folder / "run", row["id"]))
+        ((start, end, shard),) = told
+        for offset_ in (int(start), int(end) - 1):
+            story = explain_offset(folder / "run", f"tokens/{shard}", offset_)
+            assert explain(folder / "run", row["id"]) in story
+            number = offset_ - int(start)
+            assert f": token {offset_} is number {number} of the {int(end) - int(start)} of {row['id']}" in story
+
+
+def test_a_token_is_told_with_the_text_around_it(folder: Path, sealed: dict[str, Artifact]) -> None:
+    row = rows_of(sealed["unique"])[0]
+    ((start, end, shard),) = re.findall(r"tokens: tokens (\d+) to (\d+) of (\S+)", explain(folder / "run", row["id"]))
+    story = explain_offset(folder / "run", f"tokens/{shard}", int(start))
+    (around,) = [line for line in story.split("\n") if line.startswith("  around it: ")]
+    before, token, after = re.findall(r"'([^']*)'", around)
+    assert before == ""
+    assert row["text"].startswith(token + after)
+    story = explain_offset(folder / "run", f"tokens/{shard}", int(end) - 1)
+    assert "long time.' >> '<|endoftext|>' << ''" in story
+
+
+def test_a_place_that_no_shard_has_is_refused(folder: Path, sealed: dict[str, Artifact]) -> None:
+    tokens = sealed["tokens"].summary["sources"]["web"]["train"]["files"][0]["tokens"]
+    with pytest.raises(RecipeError, match=rf"holds {tokens:,} tokens: its offsets are 0 to {tokens - 1}, not {tokens}"):
+        explain_offset(folder / "run", "tokens/web/train-00000.bin", tokens)
+    with pytest.raises(RecipeError, match=r"has no shard 'web/train-00009.bin'. It has web/held_out-00000.bin"):
+        explain_offset(folder / "run", "tokens/web/train-00009.bin", 0)
+    with pytest.raises(RecipeError, match=r"'web' is no token artifact .* there are tokens"):
+        explain_offset(folder / "run", "web/train-00000.bin", 0)
+
+
+def test_after_a_take_down_the_place_is_told_as_it_is_now(
+    folder: Path, sealed: dict[str, Artifact], tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    tokens = sealed["tokens"].files_folder
+    index = pq.read_table(tokens / "web/train-00000.documents.parquet").to_pylist()
+    held_out = pq.read_table(tokens / "web/held_out-00000.documents.parquet")["id"].to_pylist()
+    take_down(tmp_path / "run", [index[0]["id"], *held_out], None, None, rewritten)
+    story = explain_offset(tmp_path / "run", "tokens/web/train-00000.bin", 0)
+    assert f"of {index[1]['id']}\n  offsets of this shard moved when documents were taken down" in story
+    with pytest.raises(RecipeError, match=r"tokens since documents were taken down from it on 20"):
+        explain_offset(tmp_path / "run", "tokens/web/train-00000.bin", index[-1]["start"] + index[-1]["tokens"] - 1)
+    with pytest.raises(RecipeError, match="all its documents were taken down on 20"):
+        explain_offset(tmp_path / "run", "tokens/web/held_out-00000.bin", 0)
