@@ -38,7 +38,8 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write the checkpoint of a step, then delete those that need not be kept. Raises CheckpointError if it cannot
-        be written, such as on a full disk; those before it stay."""
+        be written, such as on a full disk; those before it stay. FileNotFoundError if the folder was taken away
+        meanwhile."""
         path = self.folder / f"step-{step:010d}.checkpoint"
         # Of this process alone, since another attempt at the same run may be under way on a machine given up for lost.
         temporary = self.folder / f"checkpoint.{socket.gethostname()}.{os.getpid()}.writing"
@@ -47,6 +48,8 @@ class Checkpoints:
             self._delete_unfinished()
             _write(temporary, {"fingerprint": self.fingerprint, "step": step, "state": state})
             os.replace(temporary, path)
+        except FileNotFoundError:  # another process has come to the end of this run and cleared the folder
+            raise
         except OSError as error:
             raise CheckpointError(
                 f"{path} could not be written ({error}): make room, or give another folder, and run again; the "
@@ -127,7 +130,7 @@ def _write(path: Path, checkpoint: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise (hashed.error or error) from error  # torch's own error does not say what went wrong
 
 

@@ -333,16 +333,16 @@ def test_blocks_are_compiled(train: Train) -> None:
 
 
 def test_spikes_are_skipped_or_rewound_and_told(train: Train) -> None:
-    """Text of another kind from step 16 on has losses that stand out."""
+    """By a rule so narrow that losses of steady text stand out."""
     rule = {"deviations": 1.0, "window": 4, "at_most": 100}
-    phases = [{"share": 2, "mixture": {"sums": 1}}, {"mixture": {"tales": 1}}]
-    fast = {"phases": phases, "learning_rate": 3e-2, "schedule": {"warmup": 0, "decay": 0}}
+    fast = {"learning_rate": 3e-2, "schedule": {"warmup": 0, "decay": 0}}
     skipped = told(train(spikes=rule, **fast))
-    assert 16 in [spike["step"] for spike in skipped["spikes"]]
+    assert skipped["spikes"]
     assert all("resumed_from" not in spike for spike in skipped["spikes"])
     assert len(skipped["messages"]) == len(skipped["spikes"])
-    rewound = told(train(spikes={**rule, "response": "rewind"}, checkpoint_every_steps=6, **fast))
-    assert {"step": 16, "resumed_from": 12}.items() <= next(s for s in rewound["spikes"] if s["step"] == 16).items()
+    first = told(train(spikes={**rule, "response": "rewind"}, checkpoint_every_steps=6, **fast))["spikes"][0]
+    assert first["step"] == skipped["spikes"][0]["step"]
+    assert first["resumed_from"] == first["step"] // 6 * 6
     with pytest.raises(StageError, match="is a spike after 1 others"):
         train(spikes={**rule, "at_most": 1}, **fast)
 
