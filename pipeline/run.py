@@ -10,6 +10,7 @@ RUN/report.html
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import re
@@ -35,6 +36,7 @@ from pipeline.task import PartSpec, StepSpec
 RUN_FILE = "run.json"
 RECIPE_FILE = "recipe.yaml"
 LOCK_FILE = ".lock"
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}  # what file systems without locks say
 
 
 class InputDigests:
@@ -146,6 +148,7 @@ class Run:
 
         Raises:
             StageError: another process is at work on the run, and one of the two wants to be alone.
+            OSError: the file system knows no locks, and this one wants to be alone.
         """
         storage.make_folder(self.folder)
         with open(self.folder / LOCK_FILE, "ab") as lock:
@@ -156,6 +159,9 @@ class Run:
                     f"another command is at work on {self.folder}: wait for its end or stop it, then give "
                     "this one again"
                 ) from error
+            except OSError as error:
+                if alone or error.errno not in NO_LOCKS:
+                    raise
             yield
 
     def artifact_folder(self, name: str) -> ArtifactFolder:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.report.charts import share_bar
 from pipeline.report.facts import Facts
-from pipeline.report.markup import Markup, Node, cards, element, note, number, rounded, section, size, table
+from pipeline.report.markup import Markup, Node, cards, element, note, number, plural, rounded, section, size, table
 
 LANGUAGES_SHOWN = 30
 
@@ -61,6 +61,7 @@ def _tokens(artifact: Artifact, facts: Facts) -> Node:
                 ("bytes per token", f"{size_bytes / total:.2f}" if total else "–"),
             ]
         ),
+        _taken_down(artifact),
         note(
             f"Fewer than five documents are held out for {', '.join(few)}: bits per byte there say little about the "
             "source as a whole.",
@@ -71,6 +72,16 @@ def _tokens(artifact: Artifact, facts: Facts) -> Node:
         table("Token shards by source", columns, rows),
         _fertility(artifact.summary["fertility"]),
     ]
+
+
+def _taken_down(artifact: Artifact) -> Markup | None:
+    gone = artifact.summary.get("taken_down")
+    if not gone or not gone["documents"]:
+        return None
+    return note(
+        f"{plural(gone['documents'], 'document')} of {number(gone['tokens'])} tokens have been taken down since these "
+        "shards were made, and are not in this table; the ledger, and how the tokenizer fits, are as made."
+    )
 
 
 def _fertility(rows: Sequence[Mapping[str, Any]]) -> Node:

@@ -173,7 +173,7 @@ def _write_shard(
     moved = np.cumsum(lengths[stays]) - lengths[stays]
     place = whole.schema.get_field_index("start")
     whole = whole.set_column(place, whole.schema.field(place), pa.array(moved, whole.schema.field(place).type))
-    pq.write_table(whole, out / _index_name(file["path"]), compression="zstd")
+    pq.write_table(whole, out / _index_name(file["path"]), compression="zstd", write_page_checksum=True)
     return {**file, "tokens": int(lengths[stays].sum()), "sha256": sha256_of(target)}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from lxml import etree
 
-from pipeline.commands import ledger_rows
+from pipeline.commands import ledger_rows, take_down
 from pipeline.graph import build_graph
 from pipeline.recipe import load_recipe
 from pipeline.report import write_report
@@ -17,6 +17,7 @@ from pipeline.report.head import sentence
 from pipeline.report.markup import duration, size
 from pipeline.report.removed import SAMPLES, drawn
 from pipeline.run import Run
+from stages.tokenize.take_down import rewritten
 from tests.pipeline.report.runs import HOSTILE_TEXT
 
 COSTS = "Time and memory by artifact, in the run that made it; the longest chain in colour"
@@ -75,6 +76,15 @@ def test_tokens_by_source_are_those_of_the_shards(filtered: Run) -> None:
             f"{train['tokens'] + held_out['tokens']:,}",
             f"{train['tokens']:,}",
         ]
+
+
+def test_documents_that_were_taken_down_are_told(filtered: Run, tmp_path: Path) -> None:
+    run = Run.open(shutil.copytree(filtered.folder, tmp_path / "run"))
+    (index, *_) = sorted(run.artifacts()["tokens"].files_folder.rglob("train-*.documents.parquet"))
+    first = pq.read_table(index).to_pylist()[0]
+    assert "taken down" not in _text(_parsed(run))
+    take_down(run.folder, [first["id"]], None, None, rewritten)
+    assert f"1 document of {first['tokens']:,} tokens have been taken down" in _text(_parsed(Run.open(run.folder)))
 
 
 def test_how_the_tokenizer_fits_is_told_of_each_source_and_language(filtered: Run) -> None:
