@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,12 +11,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.stage import DOCUMENT_SCHEMA, Context, Map, Outcome, StageConfig, with_columns
+from pipeline.stage import DOCUMENT_SCHEMA, Context, Map, Outcome, StageConfig, Verdict, removals, with_columns
 from stages.kernel import kernel
 from stages.text.utf8 import bytes_and_offsets
 from stages.tokenize.byte_pair.description import Unsupported
 from stages.tokenize.byte_pair.encoder import Encoded, encoder_of
 from stages.tokenize.tokenizer import END_OF_DOCUMENT, TOKENIZER_FILE, dtype_of, limit_threads, load_tokenizer
+
+NAMES_THE_END = "names_the_end_of_document"
 
 
 class EncodeConfig(StageConfig):
@@ -28,7 +31,8 @@ class EncodeConfig(StageConfig):
 class Encode(Map[EncodeConfig]):
     """Turn each document's text into token ids, ended by the end-of-document token; the text is left out.
 
-    Special tokens that a text names are plain text: a page about language models must not end where it names one.
+    Special tokens that a text names are plain text: a page about language models must not end where it names one. Where
+    the tokenizer makes the end-of-document token of it all the same, the document fails.
     """
 
     name = "encode"
@@ -50,6 +54,11 @@ class Encode(Map[EncodeConfig]):
     def process(self, batch: pa.Table) -> Outcome:
         texts = pc.fill_null(batch.column("text"), "")
         encoded = self._encoder.encode(texts) if self._encoder else self._encoded_by_library(texts)
+        if ended := self._ended_within(encoded):
+            kept = batch.filter(pa.array(np.isin(np.arange(len(texts)), ended, invert=True)))
+            evidence = f"{self.config.end_of_document} is a piece of text to this tokenizer"
+            verdict: tuple[Verdict, str, str] = ("failed", NAMES_THE_END, evidence)
+            return replace(self.process(kept), removed=removals(batch, ended, [verdict] * len(ended)))
         ids = np.insert(encoded.ids, encoded.ends, self._end).astype(self._dtype, copy=False)
         ends = encoded.ends + np.arange(1, len(texts) + 1)
         slim = batch.select([name for name in DOCUMENT_SCHEMA.names if name not in ("text", "origin", "meta")])
@@ -59,6 +68,12 @@ class Encode(Map[EncodeConfig]):
             "encode.words": pa.array(word_counts(texts)),
         }
         return Outcome(with_columns(slim, columns))
+
+    def _ended_within(self, encoded: Encoded) -> list[int]:
+        """The documents whose own tokens hold the one that ends documents: readers would take them for two. Models
+        other than byte-level BPE may have it among the pieces that texts are made of."""
+        places = np.flatnonzero(encoded.ids == self._end)
+        return sorted(set(np.searchsorted(encoded.ends, places, side="right").tolist()))
 
     def _encoded_by_library(self, texts: pa.ChunkedArray) -> Encoded:
         """For tokenizers of other kinds: about twenty times slower."""

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.artifact import Artifact
-from pipeline.errors import StageError
+from pipeline.errors import LedgerError, StageError
 from pipeline.stage import documents
 from pipeline.storage import sha256_of
-from stages.tokenize.shards import TokenShards, TokenShardsConfig
+from stages.tokenize.shards import TokenShards, TokenShardsConfig, _check_complete
 from tests.shuffle_runs import documents_artifact, run_shuffle
 from tests.stages.in_process import artifact_of_files, run_here, write_lines
 
@@ -190,6 +190,22 @@ def test_a_document_that_came_twice_is_refused_by_name(tmp_path: Path) -> None:
     twice = {**rows[1], "parent": "web/2"}  # so that one of them might be held out and the other not
     with pytest.raises(StageError, match="source web: the document web/1 came twice"):
         sharded(tmp_path, [rows, [twice]])
+
+
+@pytest.mark.parametrize("lost", ["documents", "tokens", "bytes"])
+def test_shards_that_lack_what_was_spread_are_not_sealed(lost: str) -> None:
+    split = {"documents": 2, "tokens": 12, "bytes": 30}
+    came_in = {
+        "source": "web",
+        "language": None,
+        "documents": 4,
+        "tokens": 20,
+        "bytes": 60,
+    }  # without ends of documents
+    _check_complete({"web": {"train": split, "held_out": split}}, [came_in])
+    short = {**split, lost: split[lost] - 1}
+    with pytest.raises(LedgerError, match=r"source web: its shards hold .* This is a bug of the stage"):
+        _check_complete({"web": {"train": split, "held_out": short}}, [came_in])
 
 
 def test_one_id_may_stand_in_two_sources(tmp_path: Path) -> None:

@@ -66,6 +66,33 @@ def test_documents_come_back_from_the_shards_of_any_tokenizer(tmp_path: Path, un
     assert (sealed["tokens"].files_folder / "tokenizer.json").read_bytes() == unigram.read_bytes()
 
 
+def test_a_document_that_a_tokenizer_ends_within_fails_and_the_others_are_whole(tmp_path: Path, unigram: Path) -> None:
+    """This kind of tokenizer knows its special tokens as pieces of text."""
+    encode = Encode(EncodeConfig(end_of_document="</s>"))
+    (tmp_path / "tokenizer.json").write_bytes(unigram.read_bytes())
+    encode.setup(Context(seed=1, side={"tokenizer": tmp_path}))
+    others = {"a": TEXTS[0], "c": TEXTS[1]}
+    outcome = encode.process(texts({"a": TEXTS[0], "b": "The river</s> flows</s>", "c": TEXTS[1], "d": "</s>"}))
+    assert [(r.id, r.verdict, r.reason) for r in outcome.removed] == [
+        ("b", "failed", "names_the_end_of_document"),
+        ("d", "failed", "names_the_end_of_document"),
+    ]
+    assert outcome.kept.equals(encode.process(texts(others)).kept)
+    assert encode.process(texts({"d": "</s>"})).kept.num_rows == 0
+
+
+def test_a_special_token_that_a_text_names_is_plain_text_where_it_can_be(tmp_path: Path) -> None:
+    """Encoded by the library, because of its prefix."""
+    tokenizer = Tokenizer(models.BPE(continuing_subword_prefix="@"))
+    tokenizer.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=200, special_tokens=["</s>"]))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encode = Encode(EncodeConfig(end_of_document="</s>"))
+    encode.setup(Context(seed=1, side={"tokenizer": tmp_path}))
+    outcome = encode.process(texts({"a": "The river</s> flows"}))
+    (body,) = outcome.kept["tokens"].to_pylist()
+    assert np.flatnonzero(np.frombuffer(body, "<u2") == 0).tolist() == [len(body) // 2 - 1]
+
+
 def test_that_a_tokenizer_is_encoded_the_slow_way_is_told(tmp_path: Path, unigram: Path) -> None:
     (note,) = tokenized(tmp_path, tokenizer=str(unigram), end_of_document="</s>")["tokens.tokenizer"].notes
     assert "by the tokenizers library" in note
