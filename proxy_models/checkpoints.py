@@ -38,8 +38,8 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write the checkpoint of a step, then delete those that need not be kept. Raises CheckpointError if it cannot
-        be written, such as on a full disk; those before it stay. FileNotFoundError if the folder was taken away
-        meanwhile."""
+        be written, such as on a full disk; those before it stay. FileNotFoundError or FileExistsError if another
+        process, at the end of the same run, clears the folder meanwhile."""
         path = self.folder / f"step-{step:010d}.checkpoint"
         # Of this process alone, since another attempt at the same run may be under way on a machine given up for lost.
         temporary = self.folder / f"checkpoint.{socket.gethostname()}.{os.getpid()}.writing"
@@ -48,7 +48,7 @@ class Checkpoints:
             self._delete_unfinished()
             _write(temporary, {"fingerprint": self.fingerprint, "step": step, "state": state})
             os.replace(temporary, path)
-        except FileNotFoundError:  # another process has come to the end of this run and cleared the folder
+        except (FileNotFoundError, FileExistsError):  # mkdir's, if the folder is cleared at this moment
             raise
         except OSError as error:
             raise CheckpointError(

@@ -63,7 +63,8 @@ class RunStore:
     def save(self, keys: Sequence[str], step: int, state: Mapping[str, Tensor], evaluations: Evaluations) -> None:
         """Checkpoint a stack, whose row k is the run keys[k]."""
         folder = self._stack_folder(keys)
-        with contextlib.suppress(FileNotFoundError):  # another process has finished these runs and cleared their folder
+        # Another process has finished these runs and cleared their folder; mkdir may then say that there is one.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             if not (folder / "runs.json").is_file():
                 write_whole(folder / "runs.json", json.dumps(list(keys)))
             self._checkpoints(keys).save(step, {"models": dict(state), "evaluations": evaluations})

@@ -134,6 +134,7 @@ def begin_and_end(folder: Path, name: str, seconds: float) -> None:
         number += 1
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_folder_do_not_trip_over_what_the_others_clear(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=begin_and_end, args=(tmp_path, name, 2.0)) for name in "abc"]

@@ -389,6 +389,7 @@ def test_a_captured_step_on_a_gpu_gives_the_losses_of_the_cpu(
     assert np.abs(measured(on_cpu) - measured(on_gpu)).max() <= 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["stacked", "separate"])
 def test_processes_that_train_the_same_runs_at_once_do_not_disturb_each_other(
     token_folder: Path, tmp_path: Path, method: str

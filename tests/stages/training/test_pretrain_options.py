@@ -99,6 +99,7 @@ def rates(model: Artifact, key: str = "work") -> list[float]:
 # phases
 
 
+@pytest.mark.slow
 def test_a_recipe_has_a_main_mix_and_then_another_with_falling_rates_and_a_longer_context(folder: Path) -> None:
     phases = [
         {"share": 0.75},
@@ -433,7 +434,7 @@ def test_a_mixture_of_ones_own_keeps_to_the_epochs_of_the_mix(train: Train, mix:
         ({"answer_sets": {"held_out": "adding.jsonl"}}, "give the answer set another name"),
         ({"start": "gone"}, "no such file or folder: .*gone"),
         ({"spikes": {"response": "rewind"}}, "needs checkpoint_every_steps"),
-        ({"precision": "fp8"}, "precision"),
+        ({"precision": "int4"}, "precision"),
         ({"schedule": {"warmup": 0.8, "decay": 0.4}}, "shares of one run"),
         ({"optimizer": "adam"}, "optimizer"),
     ],
