@@ -433,7 +433,7 @@ def test_a_mixture_of_ones_own_keeps_to_the_epochs_of_the_mix(train: Train, mix:
         ({"answer_sets": {"held_out": "adding.jsonl"}}, "give the answer set another name"),
         ({"start": "gone"}, "no such file or folder: .*gone"),
         ({"spikes": {"response": "rewind"}}, "needs checkpoint_every_steps"),
-        ({"precision": "fp8"}, "precision"),
+        ({"precision": "float16"}, "precision"),
         ({"schedule": {"warmup": 0.8, "decay": 0.4}}, "shares of one run"),
         ({"optimizer": "adam"}, "optimizer"),
     ],
