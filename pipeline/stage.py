@@ -269,6 +269,7 @@ class Global(Stage[C]):
 
     accepts: ClassVar[tuple[str, ...]] = ("documents",)  # kinds of input artifact; "documents" may be several
     cpus: ClassVar[int] = 1
+    gpus: ClassVar[float] = 0.0  # of which it makes use where the cluster has any
     tells_steps: ClassVar[bool] = True  # its progress is shown
 
     @abstractmethod

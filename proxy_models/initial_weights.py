@@ -56,25 +56,24 @@ def _from_qwen3(files: list[Path], model: Transformer) -> dict[str, Tensor]:
     for path in files:
         with safe_open(path, framework="pt") as file:
             found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
-    weights = {}
-    for name in model.state_dict():
-        if name in TOP_LEVEL:
-            weight = found.get(TOP_LEVEL[name])
-            # export.py divides it, since Qwen3 does not divide its logits.
-            if weight is not None and name == "final_norm.weight":
-                weight = weight * model.config.width_ratio
-        else:
-            _, layer, within = name.split(".", 2)
-            block = f"model.layers.{layer}."
-            if within in OF_EXPERTS:
-                parts = [found.get(block + OF_EXPERTS[within].format(x)) for x in range(model.config.experts)]
-                whole = [part for part in parts if part is not None]
-                weight = torch.stack(whole) if len(whole) == len(parts) else None
-            else:
-                weight = found.get(block + IN_BLOCK[within])
-        if weight is not None:
-            weights[name] = weight
-    return weights
+    weights = {name: weight for name in model.state_dict() if (weight := _taken(name, found, model)) is not None}
+    # What is left over has no place in the model: its name tells of what kind the other one is.
+    return weights | found
+
+
+def _taken(name: str, found: dict[str, Tensor], model: Transformer) -> Tensor | None:
+    """One of our weights, taken out of Qwen3's; None if it is not, or not wholly, among them."""
+    if name in TOP_LEVEL:
+        weight = found.pop(TOP_LEVEL[name], None)
+        # export.py divides it, since Qwen3 does not divide its logits.
+        return weight * model.config.width_ratio if weight is not None and name == "final_norm.weight" else weight
+    _, layer, within = name.split(".", 2)
+    block = f"model.layers.{layer}."
+    if within not in OF_EXPERTS:
+        return found.pop(block + IN_BLOCK[within], None)
+    parts = [found.pop(block + OF_EXPERTS[within].format(x), None) for x in range(model.config.experts)]
+    whole = [part for part in parts if part is not None]
+    return torch.stack(whole) if len(whole) == len(parts) else None
 
 
 def _checked(weights: dict[str, Tensor], model: Transformer, where: Path) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ class Pretrain(Global[PretrainConfig]):
     accepts = ("tokens", "mix")
     produces: ClassVar[str] = "model"
     cpus: ClassVar[int] = 2
+    gpus: ClassVar[float] = 1.0
 
     def run(self, inputs: Mapping[str, Sequence[Artifact]], out: Path, context: Context) -> Result:
         try:

@@ -11,7 +11,9 @@ import transformers
 from transformers import PreTrainedModel
 
 from proxy_models import export
+from proxy_models.checkpoints import CheckpointError
 from proxy_models.export import export_huggingface
+from proxy_models.initial_weights import initial_weights
 from proxy_models.model import ModelConfig, Transformer, init_weights
 from proxy_models.shards import Tokens
 
@@ -156,3 +158,19 @@ def test_text_can_be_generated(name: str, tokens: Tokens, tmp_path: Path) -> Non
         with torch.no_grad():
             ours = torch.cat([ours, model(ours)[:, -1:].argmax(-1)], dim=1)
     assert torch.equal(ours, written)
+
+
+@pytest.mark.parametrize(("ours", "other"), [("untied", "tied"), ("experts", "tied"), ("tied", "untied")])
+def test_weights_of_a_model_of_another_kind_are_no_start(ours: str, other: str, tokens: Tokens, tmp_path: Path) -> None:
+    export_huggingface(started(CONFIGS[ours]), CONFIGS[ours], tokens, tmp_path, CARD)
+    with pytest.raises(CheckpointError, match="is of another model"):
+        initial_weights(tmp_path, Transformer(CONFIGS[other]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_exported_model_is_a_start(name: str, tokens: Tokens, tmp_path: Path) -> None:
+    model = started(CONFIGS[name])
+    export_huggingface(model, CONFIGS[name], tokens, tmp_path, CARD)
+    found = initial_weights(tmp_path, Transformer(CONFIGS[name])).weights
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.allclose(found[key], weight, rtol=1e-6) for key, weight in model.state_dict().items())

@@ -124,6 +124,9 @@ def test_a_recipe_has_a_main_mix_and_then_another_with_falling_rates_and_a_longe
     assert (second["context"], second["batch"], second["tokens"]) == (32, 4, 39 * 128)
     assert second["ratios"]["tales"] == pytest.approx(0.8 * 0.75 + 0.2 * ratios["tales"])
     assert second["ratios"]["code"] == pytest.approx(0.2 * ratios["code"])
+    whole = told(phased)["ratios"]
+    assert whole["tales"] == pytest.approx(0.75 * ratios["tales"] + 0.25 * second["ratios"]["tales"])
+    assert sum(whole.values()) == pytest.approx(1)
     assert (exported(phased)["max_position_embeddings"], exported(phased)["rope_theta"]) == (32, 50_000)
     falling = rates(phased, phased.parts[0].key)[117:]
     assert falling == pytest.approx([3e-3 * (1 - i / 39) for i in range(39)])
@@ -180,7 +183,8 @@ def test_the_natural_model_is_natural_in_all_phases(train: Train, short_mix: Pat
 
 
 def test_steps_of_different_sizes_stay_within_the_target(train: Train) -> None:
-    model = train(phases=[{"share": 1}, {"share": 1, "batch": 16}])
+    model = train(phases=[{"mixture": {"sums": 2}}, {"mixture": {"tales": 5}, "batch": 16}])
+    assert told(model)["ratios"] == pytest.approx({"sums": 1 / 3, "tales": 2 / 3})
     assert [phase["batch"] for phase in told(model)["phases"]] == [8, 16]
     assert told(model)["steps"] == STEPS * 2 // 3
     assert told(model)["tokens"] == STEPS * BATCH * CONTEXT
