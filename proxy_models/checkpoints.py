@@ -48,9 +48,10 @@ class Checkpoints:
             self._delete_unfinished()
             _write(temporary, {"fingerprint": self.fingerprint, "step": step, "state": state})
             os.replace(temporary, path)
-        except (FileNotFoundError, FileExistsError):  # mkdir's, if the folder is cleared at this moment
-            raise
         except OSError as error:
+            # Either comes of mkdir, too, if the folder is cleared at this moment.
+            if isinstance(error, FileNotFoundError | FileExistsError) and not self.folder.is_file():
+                raise
             raise CheckpointError(
                 f"{path} could not be written ({error}): make room, or give another folder, and run again; the "
                 "checkpoints before it are whole"
