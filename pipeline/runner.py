@@ -119,7 +119,8 @@ def _start_or_join(ray: Any, address: str, options: dict[str, Any]) -> None:
         except ConnectionAbortedError as error:
             if not tries_left:
                 raise
-            print(f"Ray at {address} refused: {error}. Trying again", file=sys.stderr)
+            first_line, *_ = str(error).splitlines() or [type(error).__name__]  # the rest is the server's own traceback
+            print(f"Ray at {address} refused: {first_line.rstrip(':. ')}. Trying again", file=sys.stderr)
 
 
 class OnRay:
