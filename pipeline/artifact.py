@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +110,7 @@ class Phase:
         return digest_of([part.digest for part in self.parts])
 
     def paths(self, name: str) -> tuple[Path, ...]:
-        """The file of this name of each part that has one, in order."""
+        """The file of this name of each part that has one, in order: for tasks, which fetch them."""
         return tuple(_paths(self.folder, self.parts, name))
 
     def costs(self) -> dict[str, Any]:
@@ -167,14 +166,23 @@ class Artifact:
         return self.parts[-1].summary
 
     @property
-    def files_folder(self) -> Path:
-        """Folder of the files of an artifact that one task has written, or put together."""
+    def committed_folder(self) -> Path:
+        """Folder of the files of an artifact that one task has written, or put together: for tasks."""
         (part,) = self.parts
         return self.folder / part.folder
 
+    @property
+    def files_folder(self) -> Path:
+        """The same folder, with its files on this machine."""
+        return storage.fetched_folder(self.committed_folder)
+
     def file_paths(self, name: str) -> Iterator[Path]:
-        """The file called ``name`` of each part that has it, in part order."""
-        return _paths(self.folder, self.parts, name)
+        """The file called ``name`` of each part that has it, in part order, each on this machine once it is given."""
+        return map(storage.fetched, _paths(self.folder, self.parts, name))
+
+    def file_of(self, part: Part, name: str) -> Path:
+        """A file of one part, on this machine."""
+        return storage.fetched(self.folder / part.folder / name)
 
     def part_named(self, name: str) -> Part:
         """The part of this name; of a shuffle, names are unique.
@@ -245,7 +253,7 @@ def document_parts(artifacts: Iterable[Artifact]) -> list[DocumentPart]:
 
 def read_tables(path: Path, columns: Sequence[str] | None = None, rows: int = 1024) -> Iterator[pa.Table]:
     """The rows of a Parquet file, ``rows`` at a time."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(storage.fetched(path)) as file:
         for batch in file.iter_batches(rows, columns=columns):
             yield pa.Table.from_batches([batch])
 
@@ -279,12 +287,14 @@ class ArtifactFolder:
         Returns:
             The part that now exists: this one, or the earlier one.
         """
-        path = self._record(part.key)
+        path, attempt = self._record(part.key), self.folder / part.folder
+        storage.publish(attempt)
         won = storage.put_if_absent(path, _record_of(part))
-        shutil.rmtree(self.folder / "work" / part.key, ignore_errors=True)
+        storage.remove_folder(self.folder / "work" / part.key)
         if not won:
-            self.discard(part.key, self.folder / part.folder)
-        return part if won else Part.from_json(json.loads(path.read_bytes()))
+            self.discard(part.key, attempt)
+        storage.drop_local(attempt)
+        return part if won else Part.from_json(json.loads(storage.read_bytes(path)))
 
     def discard(self, key: str, attempt: Path) -> None:
         """Remove an attempt's files, unless they are the part of this key.
@@ -293,38 +303,54 @@ class ArtifactFolder:
         file system repeated the request and reported the name as taken.
         """
         path = self._record(key)
-        if not path.exists() or json.loads(path.read_bytes())["folder"] != attempt.relative_to(self.folder).as_posix():
-            shutil.rmtree(attempt, ignore_errors=True)
+        folder = attempt.relative_to(self.folder).as_posix()
+        if not storage.exists(path) or json.loads(storage.read_bytes(path))["folder"] != folder:
+            storage.remove_folder(attempt)
 
     def committed(self, keys: Iterable[str]) -> dict[str, Part]:
         """The parts among ``keys`` that exist."""
         present = {path.stem for path in self._all_records()}
-        return {key: Part.from_json(json.loads(self._record(key).read_bytes())) for key in keys if key in present}
+        found = [key for key in keys if key in present]
+        records = storage.read_all(map(self._record, found))
+        return {key: Part.from_json(json.loads(record)) for key, record in zip(found, records, strict=True)}
 
     def forget(self, unwanted: Callable[[Part], bool]) -> int:
         """Undo the commits of these parts, so that they are made again; returns how many.
 
         Manifests that name them go first: what trusts a manifest must find its parts.
         """
-        records = {path: Part.from_json(json.loads(path.read_bytes())) for path in self._all_records()}
+        paths = self._all_records()
+        parts = (Part.from_json(json.loads(record)) for record in storage.read_all(paths))
+        records = dict(zip(paths, parts, strict=True))
         keys = {part.key for part in records.values() if unwanted(part)}
-        for manifest in (self.folder / "manifests").glob("*.json"):
-            if keys & {part["key"] for part in json.loads(manifest.read_bytes())["parts"]}:
-                manifest.unlink()
+        for manifest in self._all_manifests():
+            if keys & {part["key"] for part in json.loads(storage.read_bytes(manifest))["parts"]}:
+                storage.remove(manifest)
         for path, part in records.items():
             if part.key in keys:
-                path.unlink()
+                storage.remove(path)
                 self.discard(part.key, self.folder / part.folder)
         return len(keys)
 
     def forget_unnamed(self) -> int:
         """Undo the commits of parts that no manifest names: those that only passed rows on; returns how many."""
-        manifests = [json.loads(path.read_bytes()) for path in (self.folder / "manifests").glob("*.json")]
+        manifests = [json.loads(content) for content in storage.read_all(self._all_manifests())]
         named = {part["key"] for manifest in manifests for part in manifest["parts"]}
         return self.forget(lambda part: part.key not in named)
 
     def _all_records(self) -> list[Path]:
-        return sorted((self.folder / "commits").glob("*.json"))
+        return storage.files_in(self.folder / "commits", ".json")
+
+    def _all_manifests(self) -> list[Path]:
+        return storage.files_in(self.folder / "manifests", ".json")
+
+    def committed_count(self) -> int:
+        """How many parts have been committed, of whichever configuration."""
+        return len(self._all_records())
+
+    def fingerprints(self) -> list[str]:
+        """Of all artifacts that are sealed here."""
+        return [path.stem for path in self._all_manifests()]
 
     def _record(self, key: str) -> Path:
         return self.folder / "commits" / f"{key}.json"
@@ -347,9 +373,10 @@ class ArtifactFolder:
     def sealed(self, fingerprint: str) -> Artifact | None:
         """The artifact of this fingerprint, if it is complete."""
         path = self._manifest(fingerprint)
-        if not path.exists():
+        try:
+            values = json.loads(storage.read_bytes(path))
+        except FileNotFoundError:
             return None
-        values = json.loads(path.read_bytes())
         return Artifact(
             **{
                 **values,

@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import storage
 from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.graph import Graph, build_graph
@@ -123,7 +124,7 @@ def _is_finished(run: Run, graph: Graph, fingerprints: Mapping[str, str]) -> boo
     except RecipeError:
         return False
     is_same = run.has_recipe(graph) and state.artifacts == fingerprints
-    return state.status == "done" and is_same and (run.folder / "report.html").exists()
+    return state.status == "done" and is_same and storage.exists(run.folder / "report.html")
 
 
 def validate(path: Path, overrides: Sequence[str], full: bool) -> str:
@@ -247,7 +248,7 @@ def _stage_status(run: Run, name: str, artifact: Artifact | None) -> StageProgre
     seconds = run.state.seconds.get(name, 0.0)
     if artifact is None:
         parts = run.state.parts.get(name, 0)
-        commits = len(list((run.artifact_folder(name).folder / "commits").glob("*.json")))
+        commits = run.artifact_folder(name).committed_count()
         state = "started" if parts else "waiting"
         return StageProgress(state, min(commits, parts), parts, seconds=seconds, steps=reported_steps(run.folder, name))
     return StageProgress(

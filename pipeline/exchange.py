@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline import storage
 from pipeline.errors import StageError
 
 PARTITIONS = b"partitions"  # in the file's metadata: the partition of each row group, as JSON
@@ -99,7 +100,7 @@ def read_partition(paths: Sequence[Path], partition: int, columns: Sequence[str]
         raise ValueError("no file to read a partition from")
     tables = list(partition_tables(paths, partition, columns))
     if not tables:
-        with pq.ParquetFile(paths[0]) as file:
+        with storage.opened(paths[0]) as source, pq.ParquetFile(source) as file:
             tables = [file.read_row_groups([], columns=columns)]
     return pa.concat_tables(tables).combine_chunks()
 
@@ -107,7 +108,7 @@ def read_partition(paths: Sequence[Path], partition: int, columns: Sequence[str]
 def partition_tables(paths: Sequence[Path], partition: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The same rows, a row group at a time."""
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with storage.opened(path) as source, pq.ParquetFile(source) as file:
             for group in (i for i, written in enumerate(_partitions_of(file.metadata, path)) if written == partition):
                 yield file.read_row_group(group, columns=columns, use_threads=False)
 
@@ -124,7 +125,8 @@ def column_bytes(paths: Sequence[Path], partition: int, column: str) -> int:
     """Bytes that a column of one partition takes in all files, lengths and page headers included."""
     total = 0
     for path in paths:
-        metadata = pq.read_metadata(path)
+        with storage.opened(path) as source:
+            metadata = pq.read_metadata(source)
         number = metadata.schema.names.index(column)
         for group, written in enumerate(_partitions_of(metadata, path)):
             if written == partition:

@@ -99,7 +99,7 @@ def _losers(slices: Sequence[Path], document_id: str) -> Iterator[str]:
 def _token_ranges(artifact: Artifact, document_id: str) -> Iterator[str]:
     for part in artifact.parts:
         for file in part.files:
-            path = artifact.folder / part.folder / file.path
+            path = artifact.file_of(part, file.path)
             if file.path.endswith(INDEX_SUFFIX):
                 for row in _rows(path, "id", document_id):
                     shard = file.path.replace(INDEX_SUFFIX, ".bin")

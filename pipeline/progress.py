@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from pipeline.errors import Stopped
 
 WRITE_EVERY_S = 0.5
 LOOK_EVERY_S = 0.25
+STORE_EVERY_S = 5.0  # in place of these where each look or note is a request to a store
 PRINT_EVERY_S = 15.0
 
 
@@ -32,34 +32,35 @@ class ProgressFile:
 
     def __init__(self, run: Path, artifact: str, key: str) -> None:
         self.path = _progress_folder(run, artifact) / f"{key}.json"
+        self._is_near = storage.store_of(run) is None
         self._last = 0.0
 
     def report(self, done: int, total: int) -> None:
         """Note steps done and in all; calls in quick succession are skipped, except the last."""
         now = time.monotonic()
-        if done < total and now - self._last < WRITE_EVERY_S:
+        if done < total and now - self._last < (WRITE_EVERY_S if self._is_near else STORE_EVERY_S):
             return
         self._last = now
         storage.replace(self.path, json.dumps([done, total]).encode())
 
     def clear(self) -> None:
         """Forget what was reported."""
-        self.path.unlink(missing_ok=True)
+        storage.remove(self.path)
 
 
 def reported_steps(run: Path, artifact: str) -> list[tuple[int, int]]:
     """Steps done and in all of each task of an artifact that has reported any and is not done."""
     found = []
-    for path in sorted(_progress_folder(run, artifact).glob("*.json")):
+    for path in storage.files_in(_progress_folder(run, artifact), ".json"):
         with suppress(FileNotFoundError):  # its task has just ended
-            done, total = json.loads(path.read_bytes())
+            done, total = json.loads(storage.read_bytes(path))
             found.append((done, total))
     return found
 
 
 def forget_steps(run: Path, artifact: str) -> None:
     """Forget what the tasks of an earlier run have reported."""
-    shutil.rmtree(_progress_folder(run, artifact), ignore_errors=True)
+    storage.remove_folder(_progress_folder(run, artifact))
 
 
 def _progress_folder(run: Path, artifact: str) -> Path:
@@ -78,7 +79,8 @@ class StopSign:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._last = -LOOK_EVERY_S
+        self._every_s = STORE_EVERY_S if path is not None and storage.store_of(path) else LOOK_EVERY_S
+        self._last = -self._every_s
 
     @staticmethod
     def of_new_driver(run: Path) -> StopSign:
@@ -93,19 +95,19 @@ class StopSign:
     def take_down(self) -> None:
         """Leave nothing behind."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            storage.remove(self.path)
 
     def obey(self) -> None:
-        """End this task if it is to stop; looks no more often than every LOOK_EVERY_S seconds.
+        """End this task if it is to stop; looks no more often than every LOOK_EVERY_S seconds, or STORE_EVERY_S.
 
         Raises:
             Stopped: the sign is up.
         """
         now = time.monotonic()
-        if now - self._last < LOOK_EVERY_S:
+        if self.path is None or now - self._last < self._every_s:
             return
         self._last = now
-        if self.path is not None and self.path.exists():
+        if storage.exists(self.path):
             raise Stopped(f"the run was stopped ({self.path})")
 
 

@@ -213,12 +213,12 @@ def seen(
         types |= step.filter.looks_at() if step.filter is not None else {}
     types.pop("source", None)
     for part in parts:
-        folder = artifact.folder / part.folder
         names = {file.path for file in part.files}
         if DOCUMENTS_FILE in names:
-            for rows in read_tables(folder / DOCUMENTS_FILE, ["id", "source", *types], 8192):
+            for rows in read_tables(artifact.folder / part.folder / DOCUMENTS_FILE, ["id", "source", *types], 8192):
                 yield rows, [KEPT] * rows.num_rows
-        for removed in read_tables(folder / REMOVED_FILE) if REMOVED_FILE in names else ():
+        path = artifact.folder / part.folder / REMOVED_FILE
+        for removed in read_tables(path) if REMOVED_FILE in names else ():
             scores = [json.loads(text) for text in removed.column("scores").to_pylist()]
             columns = {name: pa.array([score.get(name) for score in scores], kind) for name, kind in types.items()}
             rows = pa.table({"id": removed.column("id"), "source": removed.column("source"), **columns})

@@ -46,7 +46,9 @@ class InputDigests:
 
     def __init__(self, run: Path) -> None:
         self._path = run / "inputs.json"
-        self._known: dict[str, list[Any]] = json.loads(self._path.read_bytes()) if self._path.exists() else {}
+        self._known: dict[str, list[Any]] = (
+            json.loads(storage.read_bytes(self._path)) if storage.exists(self._path) else {}
+        )
         self._changed = False
 
     def of(self, file: InputFile) -> str:
@@ -109,17 +111,17 @@ class Run:
         Raises:
             RecipeError: there is none in this folder.
         """
-        if not (folder / RUN_FILE).exists():
-            raise RecipeError(f"{folder} is not the folder of a run: it has no {RUN_FILE}")
+        if not storage.exists(folder / RUN_FILE):
+            raise RecipeError(f"{storage.shown(folder)} is not the folder of a run: it has no {RUN_FILE}")
         return Run(folder)
 
     @cached_property
     def state(self) -> RunState:
-        return RunState(**json.loads((self.folder / RUN_FILE).read_bytes()))
+        return RunState(**json.loads(storage.read_bytes(self.folder / RUN_FILE)))
 
     def begin(self, graph: Graph, versions: Mapping[str, str]) -> None:
         """Write the recipe and a fresh state, keeping how long earlier artifacts took."""
-        seconds = self.state.seconds if (self.folder / RUN_FILE).exists() else {}
+        seconds = self.state.seconds if storage.exists(self.folder / RUN_FILE) else {}
         storage.replace(self.folder / RECIPE_FILE, _recipe_of(graph))
         self.state = RunState(
             graph.recipe.name,
@@ -133,7 +135,7 @@ class Run:
     def has_recipe(self, graph: Graph) -> bool:
         """Whether the recipe was last run as it is now."""
         path = self.folder / RECIPE_FILE
-        return path.exists() and path.read_bytes() == _recipe_of(graph)
+        return storage.exists(path) and storage.read_bytes(path) == _recipe_of(graph)
 
     def save_state(self) -> None:
         """Write run.json."""
@@ -326,7 +328,7 @@ def _steps(graph: Graph, node: Node, sealed: Mapping[str, Artifact], document_pa
         artifact = sealed[name]
         if _is_shuffle(graph, name):
             return artifact.folder / artifact.part_named(document_part).folder
-        return artifact.files_folder
+        return artifact.committed_folder
 
     return tuple(
         StepSpec(

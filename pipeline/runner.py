@@ -235,7 +235,7 @@ def stop_on_failed(run: Run, graph: Graph, artifact: str, part: Part) -> None:
         StageError: some of its documents failed, and the recipe says to stop then.
     """
     if graph.recipe.on_failed == "stop" and (failures := failures_of(artifact, part)):
-        raise StageError(f"{failures}. The recipe says on_failed: stop; see {run.folder}")
+        raise StageError(f"{failures}. The recipe says on_failed: stop; see {storage.shown(run.folder)}")
 
 
 def sealed_artifacts(run: Run, graph: Graph, digests: InputDigests) -> dict[str, Artifact]:
@@ -275,6 +275,7 @@ class Scheduler:
         self.phases: dict[str, list[Phase]] = {}  # of shuffles: those that are done, by node
         self.kept: set[str] = set()  # keys of the parts of shuffles that their artifacts consist of
         self.in_flight = 0
+        self.store = storage.store_of(run.folder)
         self.sign = StopSign.of_new_driver(run.folder)
 
     def execute(self, executor: OnRay | InProcess) -> None:
@@ -335,7 +336,7 @@ class Scheduler:
         window = executor.slots * WINDOW_PER_SLOT
         for queue in self.queues.values():
             while queue and self.in_flight < window:
-                executor.submit(replace(queue.popleft(), stop=self.sign.path))
+                executor.submit(replace(queue.popleft(), stop=self.sign.path, store=self.store))
                 self.in_flight += 1
 
     def _take(self, spec: PartSpec, result: Part | Failure) -> None:
@@ -353,7 +354,7 @@ class Scheduler:
         if failure.trace:
             log = self.run.folder / "error.log"
             storage.replace(log, failure.trace.encode())
-            message += f"\nThe full account is in {log}"
+            message += f"\nThe full account is in {storage.shown(log)}"
         error: SluiceError = (
             MachineError(message) if failure.exit_code == MachineError.exit_code else StageError(message)
         )

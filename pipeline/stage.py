@@ -302,6 +302,7 @@ class Shuffle(Stage[C]):
     requires: tuple[str, ...] = ()  # columns of the documents
     cpus: ClassVar[int] = 1  # of each task
     gpus: float = 0.0  # of each task, which makes use of them where the cluster has any
+    read_by_ranges: ClassVar[frozenset[str]] = frozenset()  # roles of files that tasks read by pipeline.exchange alone
     tells_steps: ClassVar[bool] = False  # True: tasks take so long that the progress of each is shown
 
     @abstractmethod

@@ -1,7 +1,13 @@
-"""The few operations on storage that correctness rests on. Local and shared file systems for now.
+"""The few operations on storage that correctness rests on: on local and shared file systems, and in object stores.
 
 Everything becomes visible at once or not at all: data files lie in attempt-named folders until a commit record is
-put in place by a hard link, which the file system refuses if the name is taken.
+put in place under a name that must be free. A file system refuses a taken name to a hard link, an object store to a
+conditional request.
+
+A run in an object store is worked on in a *mirror*: a folder of this machine with the same layout, under whose paths
+all code knows the run's files. Records are read from and written to the store each time. A committed file never
+changes, so it is fetched once (``fetched``), or read by ranges (``opened``); what a task writes under its attempt's
+folder is uploaded whole (``publish``) before its record is written.
 """
 
 from __future__ import annotations
@@ -9,12 +15,82 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import MachineError
+from pipeline.locations.location import RemoteOptions
+from pipeline.locations.objects import ObjectStore, parsed_store
+from pipeline.locations.transports import s3_endpoint
+
+SCRATCH = "SLUICE_SCRATCH"  # environment: folder on each machine for mirrors of runs in object stores
+AT_ONCE = 16  # objects fetched or uploaded at a time by one task
+
+_mirrors: dict[Path, ObjectStore] = {}  # of this process, by root
+
+
+class _Place(NamedTuple):
+    store: ObjectStore
+    key: str
+
+
+def mirror_of(url: str) -> Path:
+    """The mirror of a run in an object store, from now on known to this process.
+
+    Raises:
+        RecipeError: runs cannot be kept at such a URL.
+    """
+    url = parsed_store(url)
+    scratch = Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
+    root = scratch / hashlib.sha256(url.encode()).hexdigest()[:16]
+    options = RemoteOptions(endpoint=s3_endpoint(RemoteOptions()) if url.startswith("s3:") else None, connections=64)
+    attach(root, ObjectStore(url, options, scratch / "hosts"))
+    return root
+
+
+def attach(root: Path, store: ObjectStore) -> None:
+    """Make a folder of this machine the mirror of a store, for this process."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _mirrors[root] = store
+
+
+def detach(root: Path) -> None:
+    """Forget a mirror; its files stay."""
+    del _mirrors[root]
+
+
+def store_of(path: Path) -> ObjectStore | None:
+    """The store of which a path is in the mirror; None for a path that is what it says."""
+    place = _place(path)
+    return place.store if place else None
+
+
+def _place(path: Path) -> _Place | None:
+    for folder in (path, *path.parents) if _mirrors else ():  # a task's own lies within that of its run
+        if (store := _mirrors.get(folder)) is not None:
+            relative = path.relative_to(folder).as_posix()
+            return _Place(store, "" if relative == "." else relative)
+    return None
+
+
+def key_of(path: Path) -> str:
+    """The key of a path of a mirror in its store."""
+    place = _place(path)
+    assert place is not None
+    return place.key
+
+
+def shown(path: Path) -> str:
+    """Where a path really lies, for people: itself, or the URL of which it is the mirror."""
+    place = _place(path)
+    return f"{place.store.url}/{place.key}".rstrip("/") if place else str(path)
+
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -43,12 +119,69 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def read_bytes(path: Path) -> bytes:
+    """A small file, such as a record, as it is now.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    place = _place(path)
+    if place is None:
+        return path.read_bytes()
+    content = place.store.read(place.key)
+    if content is None:
+        raise FileNotFoundError(errno.ENOENT, "no such object", shown(path))
+    return content
+
+
+def read_all(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The same of many files, in order; from a store many at a time."""
+    paths = list(paths)
+    if not paths or _place(paths[0]) is None:
+        yield from map(Path.read_bytes, paths)
+        return
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield from threads.map(read_bytes, paths)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file now."""
+    place = _place(path)
+    if place is None:
+        return path.exists()
+    return any(found.key == place.key for found in place.store.found(place.key))
+
+
+def files_in(folder: Path, suffix: str = "") -> list[Path]:
+    """The files directly in a folder that end so, by name; none if there is no folder. Without temporary ones."""
+    place = _place(folder)
+    if place is None:
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return []
+    else:
+        keys = (found.key[len(place.key) + 1 :] for found in place.store.found(f"{place.key}/"))
+        names = [name for name in keys if "/" not in name]
+    return [folder / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in a folder, by name."""
+    place = _place(folder)
+    if place is None:
+        return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [folder / name for name in place.store.folders(f"{place.key}/" if place.key else "")]
+
+
 def put_if_absent(path: Path, content: bytes) -> bool:
     """Write a whole file under a name that is still free.
 
     Returns:
         False if the name was taken; the file there is left as it is.
     """
+    if place := _place(path):
+        return place.store.put_if_absent(place.key, content)
     make_folder(path.parent)
     temporary = _write_temporary(path, content)
     try:
@@ -62,8 +195,100 @@ def put_if_absent(path: Path, content: bytes) -> bool:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a whole file, in place of an earlier one if there is one; readers see the old or the new."""
+    if place := _place(path):
+        place.store.put(place.key, content)
+        return
     make_folder(path.parent)
     _write_temporary(path, content).replace(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there."""
+    if place := _place(path):
+        place.store.delete([place.key])
+    path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    if place := _place(folder):
+        place.store.delete(found.key for found in place.store.found(f"{place.key}/"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def fetched(path: Path) -> Path:
+    """The path of a committed file, which is on this machine when this returns.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    place = _place(path)
+    if place is None or path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with explained_disk_errors(path), place.store.opened(place.key) as source, temporary.open("wb") as target:
+            shutil.copyfileobj(source, target, 8 << 20)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def fetched_folder(folder: Path) -> Path:
+    """The path of a folder of committed files, all of which are on this machine when this returns."""
+    if place := _place(folder):
+        keys = [found.key[len(place.key) + 1 :] for found in place.store.found(f"{place.key}/")]
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(fetched, [folder / key for key in keys]))
+    return folder
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO | Path]:
+    """A committed file to be read in part: its path, or a file of which only what is read is fetched."""
+    place = _place(path)
+    if place is None or path.exists():
+        yield path
+        return
+    with place.store.opened(place.key) as file:
+        yield file
+
+
+def publish(folder: Path) -> None:
+    """Have the finished files of an attempt where all machines see them."""
+    place = _place(folder)
+    if place is None:
+        return
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in _linked]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        store, root = place.store, folder
+        list(threads.map(lambda p: store.upload(f"{place.key}/{p.relative_to(root).as_posix()}", p), paths))
+
+
+def drop_local(folder: Path) -> None:
+    """Delete the mirror's copy of a folder whose files have been published."""
+    if _place(folder):
+        _linked.difference_update(path for path in list(_linked) if path.is_relative_to(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_linked: set[Path] = set()  # in mirrors: stand-ins of files that the store has copied itself
+
+
+def link(committed: Path, path: Path) -> None:
+    """Give a committed file a second name in an attempt's folder, without reading it: by a hard link, or by a copy
+    within the store, in which case a stand-in of its size lies at ``path``."""
+    source, target = _place(committed), _place(path)
+    if source is None or target is None:
+        os.link(committed, path)
+        return
+    source.store.copy(source.key, target.key)
+    (found,) = [found for found in source.store.found(source.key) if found.key == source.key]
+    with path.open("wb") as stand_in:
+        stand_in.truncate(found.size_bytes)
+    _linked.add(path)
 
 
 def _write_temporary(path: Path, content: bytes) -> Path:

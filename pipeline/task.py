@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline import storage
+from pipeline import storage, workspace
 from pipeline.artifact import (
     DOCUMENTS_FILE,
     REMOVED_FILE,
@@ -29,6 +29,7 @@ from pipeline.artifact import (
 from pipeline.errors import LedgerError, StageError
 from pipeline.filter import Filter
 from pipeline.ledger import Ledger
+from pipeline.locations.objects import ObjectStore
 from pipeline.progress import ProgressFile, StopSign
 from pipeline.stage import (
     Context,
@@ -91,6 +92,7 @@ class PartSpec:
     is_sliced: bool = False  # some of what its steps are given at their side is for this part alone
     artifacts: Mapping[str, Sequence[Artifact]] = field(default_factory=dict)  # input of a global stage, by kind
     task: Task | None = None  # of a shuffle
+    store: ObjectStore | None = None  # of which the folder of the run is the mirror
     stop: Path | None = None  # file by which the driver has the task end
     service: Service | None = None  # to be there before the task starts
     processes: tuple[ServiceProcess, ...] = ()  # of that service, once they are there
@@ -103,6 +105,11 @@ def run_part(spec: PartSpec) -> Part:
         SluiceError: an error for the user, with the part's name. Anything else is a bug of a stage.
         Stopped: the run's driver is ending it.
     """
+    with workspace.ready(spec) as at_hand:
+        return _part_of(at_hand)
+
+
+def _part_of(spec: PartSpec) -> Part:
     usage = Usage()
     stop = StopSign(spec.stop)
     stop.obey()
@@ -111,9 +118,11 @@ def run_part(spec: PartSpec) -> Part:
     try:
         with storage.explained_disk_errors(attempt):
             if spec.artifacts or spec.task:
-                ledger, summary, files = _run_wide(spec, folder, attempt, stop)
+                with workspace.kept([folder.work(spec.key), folder.answers]):
+                    ledger, summary, files = _run_wide(spec, folder, attempt, stop)
             else:
-                ledger, summary, files = _run_documents(spec, attempt, stop)
+                with workspace.kept([folder.answers]):
+                    ledger, summary, files = _run_documents(spec, attempt, stop)
         part = Part(
             key=spec.key,
             name=spec.name,

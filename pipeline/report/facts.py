@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import storage
 from pipeline.artifact import Artifact
 from pipeline.ledger import Counts
 from pipeline.recipe import recipe_of
@@ -49,7 +50,7 @@ class Facts:
     @cached_property
     def recipe_text(self) -> str:
         path = self.run.folder / "recipe.yaml"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return storage.read_bytes(path).decode() if storage.exists(path) else ""
 
     @cached_property
     def seed(self) -> str:

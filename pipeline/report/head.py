@@ -95,7 +95,7 @@ def _unfinished(facts: Facts) -> Markup | None:
 
     def described(name: str) -> str:
         planned = facts.state.parts.get(name, 0)
-        commits = len(list((facts.run.artifact_folder(name).folder / "commits").glob("*.json")))
+        commits = facts.run.artifact_folder(name).committed_count()
         return f"{name} ({min(commits, planned)} of {planned} parts)" if planned else name
 
     return note(

@@ -59,7 +59,7 @@ def drawn(artifact: Artifact, seed: str) -> dict[Key, list[Sample]]:
     for part in artifact.parts:
         if not any(file.path == REMOVED_FILE for file in part.files):
             continue
-        for rows in read_tables(artifact.folder / part.folder / REMOVED_FILE):
+        for rows in read_tables(artifact.file_of(part, REMOVED_FILE)):
             columns = [rows[name].to_pylist() for name in ("id", "step", "verdict", "reason")]
             for i, (document, label, verdict, reason) in enumerate(zip(*columns, strict=True)):
                 heap = heaps.setdefault((label, verdict, reason), [])

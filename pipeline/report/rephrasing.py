@@ -324,7 +324,7 @@ def _refused(written: Artifact, seed: str) -> _Refused:
     for part in written.parts:
         if not any(file.path == REMOVED_FILE for file in part.files):
             continue
-        for rows in read_tables(written.folder / part.folder / REMOVED_FILE, rows=65_536):
+        for rows in read_tables(written.file_of(part, REMOVED_FILE), rows=65_536):
             has_style = pc.match_substring(rows["scores"], f'"{STYLE}"')
             for row in rows.filter(pc.and_(has_style, pc.not_equal(rows["reason"], LEFT_ALONE))).to_pylist():
                 row["scores"] = json.loads(row["scores"])
@@ -390,11 +390,11 @@ def _passed(written: Artifact, seed: str) -> Iterator[_Sample]:
     drawn = _Drawn(seed)
     for part in written.parts:
         if any(file.path == DOCUMENTS_FILE for file in part.files):
-            for rows in read_tables(written.folder / part.folder / DOCUMENTS_FILE, ["id", STYLE], rows=65_536):
+            for rows in read_tables(written.file_of(part, DOCUMENTS_FILE), ["id", STYLE], rows=65_536):
                 for row in rows.to_pylist():
                     drawn.add(row[STYLE], row["id"], _Sample(row, part))
     for sample in drawn.samples():
-        row = _row_of(written.folder / sample.part.folder / DOCUMENTS_FILE, sample.row["id"])
+        row = _row_of(written.file_of(sample.part, DOCUMENTS_FILE), sample.row["id"])
         assert row is not None
         scores = {name: value for name, value in row.items() if name.startswith(PREFIX)}
         told = {"id": row["id"], "reason": "", "evidence": "", "excerpt": row["text"], "scores": scores}

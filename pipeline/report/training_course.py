@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pipeline import storage
 from pipeline.artifact import Artifact, ArtifactFolder
 from pipeline.report.charts import Mark, Series, figure, lines
 from pipeline.report.markup import Markup, Node, duration, element, note, number, percent, plural, rounded, table
@@ -140,6 +141,10 @@ def speed(artifact: Artifact, model: str) -> Speed | None:
     """From the log of the run that made a model; None if the log was removed. Lines count by their tokens."""
     folder = ArtifactFolder(artifact.folder.parent.parent, artifact.folder.name).answers
     path = folder / "logs" / artifact.parts[-1].key / model / "log.jsonl"
+    try:
+        storage.fetched(path)
+    except FileNotFoundError:
+        return None
     if not path.is_file():
         return None
     first, *steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -179,7 +179,7 @@ def _documents(inputs: Mapping[str, Sequence[Artifact]], context: Context) -> It
     parts = document_parts(inputs["documents"])
     for done, part in enumerate(parts):
         context.progress(done, len(parts))
-        found = duplicates.folder / duplicates.part_named(part.name).folder / DUPLICATES_FILE
+        found = duplicates.file_of(duplicates.part_named(part.name), DUPLICATES_FILE)
         gone = pq.read_table(found, columns=["id"])["id"].combine_chunks()
         for batch in read_tables(part.path, _COLUMNS):
             yield batch, pc.is_in(batch["id"], value_set=gone).to_pylist()

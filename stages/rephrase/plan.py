@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
+from pipeline import storage
 from pipeline.artifact import Artifact, document_parts
 from pipeline.errors import StageError
 from pipeline.stage import Context, Global, Options, RecipePath, Result, StageConfig
@@ -223,7 +224,7 @@ class _Files:
     """The committed files of documents, read by row group."""
 
     def __init__(self, artifacts: Sequence[Artifact], options: SelectionOptions) -> None:
-        self.paths = [part.path for part in document_parts(artifacts)]
+        self.paths = [storage.fetched(part.path) for part in document_parts(artifacts)]
         self._names = {*COLUMNS, *options.measures}
         known = {name for path in self.paths for name in pq.read_schema(path).names}
         if self.paths and (absent := sorted(set(options.measures) - known)):

@@ -17,7 +17,6 @@ They are made by many tasks in phases:
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -27,6 +26,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from pipeline import storage
 from pipeline.artifact import Artifact, DocumentPart, Phase, document_parts
 from pipeline.errors import LedgerError, StageError
 from pipeline.exchange import partitions_for
@@ -68,6 +68,7 @@ class TokenShards(Shuffle[TokenShardsConfig]):
     """Shuffle the encoded documents of each source and write them as shards."""
 
     name = "token_shards"
+    read_by_ranges = frozenset(("spread", "bodies", "indexes", "shards"))
     version = 3
     config_type = TokenShardsConfig
     accepts = ("documents", "tokenizer")
@@ -166,7 +167,7 @@ class TokenShards(Shuffle[TokenShardsConfig]):
             "all shards",
             (spread.digest, cut.digest, tokenizer.digest),
             {
-                "tokenizer": (tokenizer.files_folder / TOKENIZER_FILE,),
+                "tokenizer": (tokenizer.committed_folder / TOKENIZER_FILE,),
                 "unigrams": spread.paths(shuffling.UNIGRAMS_FILE),
                 "shards": tuple(path for path, _ in files),
             },
@@ -230,7 +231,7 @@ def _sealed(task: Task, out: Path) -> Result:
     for path, (name, _) in zip(task.files["shards"], a["links"], strict=True):
         link = out / name
         link.parent.mkdir(exist_ok=True)
-        os.link(path, link)
+        storage.link(path, link)
     (tokenizer,) = task.files["tokenizer"]
     shutil.copyfile(tokenizer, out / TOKENIZER_FILE)
     digests = dict(a["links"])

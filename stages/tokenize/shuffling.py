@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
+from pipeline import storage
 from pipeline.artifact import read_tables
 from pipeline.errors import LedgerError, StageError
 from pipeline.exchange import PartitionedWriter, column_bytes, partition_tables
@@ -197,7 +198,7 @@ def cut(task: Task, out: Path, vocabulary: int) -> dict[str, Any]:
         for body, index, (row_group, at, base) in zip(
             task.files["bodies"], task.files["indexes"], a["pieces"], strict=True
         ):
-            with pq.ParquetFile(index) as file:
+            with storage.opened(index) as source, pq.ParquetFile(source) as file:
                 table = file.read_row_group(row_group)
             lengths = table["tokens"].to_numpy()
             starts = base + np.cumsum(lengths) - lengths
@@ -231,7 +232,7 @@ def cut(task: Task, out: Path, vocabulary: int) -> dict[str, Any]:
 
 
 def _copy(body: Path, begin: int, size: int, shard: BinaryIO) -> None:
-    with open(body, "rb") as file:
+    with storage.opened(body) as source, source.open("rb") if isinstance(source, Path) else source as file:
         file.seek(begin)
         while size:
             block = file.read(min(size, COPIED_BYTES))

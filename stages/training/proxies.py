@@ -50,7 +50,7 @@ class ProxyTraining(Shuffle[C]):
                 phase,
                 f"stack {i + 1} of {len(groups)}",
                 (tokens.digest,),
-                {"tokens": (tokens.files_folder,)},
+                {"tokens": (tokens.committed_folder,)},
                 {
                     "runs": [dict(run) for run in group],
                     "size": size,

@@ -53,6 +53,7 @@ class Duplicates(Shuffle[DuplicatesConfig]):
     """
 
     name = "dedup_duplicates"
+    read_by_ranges = frozenset(("keys", "messages", "labels", "members", "decided"))
     version = 2
     config_type = DuplicatesConfig
     produces: ClassVar[str] = "duplicates"

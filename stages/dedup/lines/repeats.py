@@ -66,6 +66,7 @@ class LineCounts(Shuffle[LineCountsConfig]):
     """
 
     name = "dedup_line_counts"
+    read_by_ranges = frozenset(("units",))
     config_type = LineCountsConfig
     produces: ClassVar[str] = "repeated_lines"
 

@@ -53,6 +53,7 @@ class SemanticDuplicates(Shuffle[DedupSemanticConfig]):
     """
 
     name = "dedup_semantic_duplicates"
+    read_by_ranges = frozenset(("assigned", "found"))
     config_type = DedupSemanticConfig
     produces: ClassVar[str] = "duplicates"
 

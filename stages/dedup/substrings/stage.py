@@ -59,6 +59,7 @@ class RepeatedSpans(Shuffle[RepeatedSpansConfig]):
     """
 
     name = "dedup_repeated_spans"
+    read_by_ranges = frozenset(("anchors", "places", "windows", "runs"))
     config_type = RepeatedSpansConfig
     produces: ClassVar[str] = "spans"
 

@@ -1,0 +1,154 @@
+"""What a task finds on its machine when its run is in an object store: its input, fetched; the rest, as it needs it.
+
+    MIRROR/artifacts/...       as in the store (pipeline.storage): models, tokens, answers; stays for the next task
+    MIRROR/tasks/<unique>/...  the same layout for what only this task reads; removed at its end
+
+A run in a folder needs none of this: its tasks read where it lies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import storage
+from pipeline.locations.objects import ObjectStore
+from pipeline.stage import Shuffle, Task
+
+if TYPE_CHECKING:
+    from pipeline.task import PartSpec
+
+SYNC_S = 20.0  # between copies of what a task keeps for a second attempt
+WRITING = ".writing"  # end of the names of files that are not whole yet; others begin with "."
+
+
+@contextmanager
+def ready(spec: PartSpec) -> Iterator[PartSpec]:
+    """The task with all that it reads on this machine."""
+    if spec.store is None:
+        yield spec
+        return
+    storage.attach(spec.run, spec.store)
+    private = spec.run / "tasks" / uuid.uuid4().hex
+    storage.attach(private, spec.store)
+    try:
+        yield _fetched(spec, private)
+    finally:
+        storage.detach(private)
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def _fetched(spec: PartSpec, private: Path) -> PartSpec:
+    def own(path: Path) -> Path:
+        return private / path.relative_to(spec.run)
+
+    def beside(path: Path) -> Path:
+        return storage.fetched_folder(own(path) if spec.is_sliced else path)
+
+    steps = tuple(replace(step, side={role: beside(path) for role, path in step.side.items()}) for step in spec.steps)
+    return replace(
+        spec,
+        steps=steps,
+        documents=tuple(storage.fetched(own(path)) for path in spec.documents),
+        artifacts={
+            kind: [replace(a, folder=own(a.folder)) if kind == "documents" else a for a in artifacts]
+            for kind, artifacts in spec.artifacts.items()
+        },
+        task=spec.task and _fetched_task(spec, spec.task, private),
+    )
+
+
+def _fetched_task(spec: PartSpec, task: Task, private: Path) -> Task:
+    (step,) = spec.steps
+    assert issubclass(step.stage, Shuffle)
+    read_by_ranges = step.stage.read_by_ranges
+
+    def found(role: str, path: Path) -> Path:
+        if not path.is_relative_to(spec.run):
+            return path  # of an index, which has a place of its own
+        if path.parent.name == "data":  # a whole part, such as all shards: other tasks of this machine want it, too
+            return storage.fetched_folder(path)
+        own = private / path.relative_to(spec.run)
+        return own if role in read_by_ranges else storage.fetched(own)
+
+    files = {role: tuple(found(role, path) for path in paths) for role, paths in task.files.items()}
+    return replace(task, files=files)
+
+
+@contextmanager
+def kept(folders: Iterable[Path]) -> Iterator[None]:
+    """Have what a task leaves for a second attempt in these folders copied to the store, now and then and at the end.
+
+    They hold what an earlier attempt has left there. On a file system, they are what they are.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            if (store := storage.store_of(folder)) is not None:
+                stack.enter_context(_Kept(folder, store))
+        yield
+
+
+class _Kept:
+    """A folder and its copy in the store. Several tasks of a machine may share the folder."""
+
+    def __init__(self, folder: Path, store: ObjectStore) -> None:
+        self._folder, self._store = folder, store
+        self._known: Mapping[Path, tuple[int, int]] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._copy_now_and_then, daemon=True)
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        storage.fetched_folder(self._folder)
+        self._known = self._found()
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        if kind is None and self._failure is not None:
+            raise self._failure
+        self._copy()
+
+    def _copy_now_and_then(self) -> None:
+        while not self._end.wait(SYNC_S):
+            try:
+                self._copy()
+            except BaseException as failure:  # raised at the end of the task
+                self._failure = failure
+                return
+
+    def _copy(self) -> None:
+        """One at a time on a machine: else an older state of a file could replace a newer one."""
+        with (self._folder / ".copied").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found = self._found()
+            for path, state in found.items():
+                if self._known.get(path) != state:
+                    self._store.upload(self._key(path), path)
+            self._store.delete(self._key(path) for path in self._known if path not in found)
+            self._known = found
+
+    def _key(self, path: Path) -> str:
+        return storage.key_of(path)
+
+    def _found(self) -> dict[Path, tuple[int, int]]:
+        """Size and time of each whole file."""
+        found = {}
+        for path in self._folder.rglob("*"):
+            if path.name.startswith(".") or path.name.endswith(WRITING) or not path.is_file():
+                continue
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another task has just ended
+                continue
+            found[path] = (status.st_size, status.st_mtime_ns)
+        return found
