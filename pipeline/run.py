@@ -152,6 +152,11 @@ class Run:
             StageError: another process is at work on the run, and one of the two wants to be alone.
             OSError: the file system knows no locks, and this one wants to be alone.
         """
+        if alone and storage.store_of(self.folder):
+            raise StageError(
+                f"{storage.shown(self.folder)}: in an object store nothing tells whether other machines are at work on "
+                "the run. Copy the run to a folder and give the command there"
+            )
         storage.make_folder(self.folder)
         with open(self.folder / LOCK_FILE, "ab") as lock:
             try:

@@ -30,6 +30,7 @@ from pipeline.locations.objects import ObjectStore, parsed_store
 from pipeline.locations.transports import s3_endpoint
 
 SCRATCH = "SLUICE_SCRATCH"  # environment: folder on each machine for mirrors of runs in object stores
+CONNECTIONS = 64  # to a store, of all processes of a machine
 AT_ONCE = 16  # objects fetched or uploaded at a time by one task
 
 _mirrors: dict[Path, ObjectStore] = {}  # of this process, by root
@@ -40,8 +41,11 @@ class _Place(NamedTuple):
     key: str
 
 
-def mirror_of(url: str) -> Path:
-    """The mirror of a run in an object store, from now on known to this process.
+def mirror_of(url: str, options: RemoteOptions | None = None) -> Path:
+    """The mirror on this machine of a run in an object store, from now on known to this process.
+
+    Args:
+        options: how to reach the store; absent, as this process is told by its environment.
 
     Raises:
         RecipeError: runs cannot be kept at such a URL.
@@ -49,7 +53,8 @@ def mirror_of(url: str) -> Path:
     url = parsed_store(url)
     scratch = Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
     root = scratch / hashlib.sha256(url.encode()).hexdigest()[:16]
-    options = RemoteOptions(endpoint=s3_endpoint(RemoteOptions()) if url.startswith("s3:") else None, connections=64)
+    if options is None:
+        options = RemoteOptions(connections=CONNECTIONS, endpoint=s3_endpoint(RemoteOptions()))
     attach(root, ObjectStore(url, options, scratch / "hosts"))
     return root
 
@@ -111,6 +116,16 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
             f"cannot write under {path}: {error.strerror}. Make room there and give the same command again: "
             "what was committed is kept"
         ) from error
+
+
+def check(folder: Path) -> None:
+    """See that a run can be kept in a folder.
+
+    Raises:
+        MachineError: it is the mirror of a store that does not do what runs rely on, or that cannot be written to.
+    """
+    if place := _place(folder):
+        place.store.check()
 
 
 def make_folder(path: Path) -> None:
