@@ -96,6 +96,30 @@ def status(run: RunArgument) -> None:
 
 
 @app.command()
+def clean(
+    run: RunArgument,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            "--older-than", metavar="HOURS", min=0, help="In an object store, leave what is younger; it may be in use."
+        ),
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+) -> None:
+    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies."""
+    from pipeline.clean import clean as clean_run
+    from pipeline.run import Run
+    from pipeline.storage import shown
+
+    leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
+    for leftover in leftovers:
+        place = leftover.path if leftover.kind == "fetched files" else shown(leftover.path)
+        print(f"{leftover.kind}: {place} ({leftover.size_bytes:,} bytes)")
+    done = "would be removed" if dry_run else "removed"
+    print(f"{len(leftovers):,} leftovers of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write RUN/report.html again from the run's artifacts."""
     from pipeline.report import write_report

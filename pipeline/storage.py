@@ -13,6 +13,7 @@ folder is uploaded whole (``publish``) before its record is written.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pipeline.errors import MachineError
+from pipeline.errors import MachineError, StageError
 from pipeline.locations.location import RemoteOptions
 from pipeline.locations.objects import ObjectStore, parsed_store
 from pipeline.locations.transports import s3_endpoint
@@ -97,6 +98,8 @@ def shown(path: Path) -> str:
     return f"{place.store.url}/{place.key}".rstrip("/") if place else str(path)
 
 
+LOCK_FILE = ".lock"
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}  # what file systems without locks say
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -116,6 +119,29 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
             f"cannot write under {path}: {error.strerror}. Make room there and give the same command again: "
             "what was committed is kept"
         ) from error
+
+
+@contextmanager
+def held(folder: Path, alone: bool) -> Iterator[None]:
+    """Hold a run's folder, or its mirror on this machine, while working on it. The kernel lets go of it when the
+    process ends, however it ends.
+
+    Raises:
+        StageError: another process is at work there, and one of the two wants to be alone.
+        OSError: the file system knows no locks, and this one wants to be alone.
+    """
+    make_folder(folder)
+    with open(folder / LOCK_FILE, "ab") as lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StageError(
+                f"another command is at work on {shown(folder)}: wait for its end or stop it, then give this one again"
+            ) from error
+        except OSError as error:
+            if alone or error.errno not in NO_LOCKS:
+                raise
+        yield
 
 
 def check(folder: Path) -> None:
@@ -187,6 +213,27 @@ def folders_in(folder: Path) -> list[Path]:
     if place is None:
         return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     return [folder / name for name in place.store.folders(f"{place.key}/" if place.key else "")]
+
+
+class FileStatus(NamedTuple):
+    """A file of a listing."""
+
+    path: Path
+    size_bytes: int
+    modified_s: float  # seconds since the epoch, by the clock of the file system or store
+
+
+def walk(folder: Path) -> Iterator[FileStatus]:
+    """All files below a folder, temporary ones too."""
+    if place := _place(folder):
+        base = len(place.key) + 1 if place.key else 0
+        for found in place.store.found(f"{place.key}/" if place.key else ""):
+            yield FileStatus(folder / found.key[base:], found.size_bytes, found.modified_s or 0.0)
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            yield FileStatus(path, status.st_size, status.st_mtime)
 
 
 def put_if_absent(path: Path, content: bytes) -> bool:

@@ -39,7 +39,8 @@ def ready(spec: PartSpec) -> Iterator[PartSpec]:
     private = root / "tasks" / uuid.uuid4().hex
     storage.attach(private, spec.store)
     try:
-        yield _fetched(spec, root, private)
+        with storage.held(root, alone=False):  # against `sluice clean`
+            yield _fetched(spec, root, private)
     finally:
         storage.detach(private)
         shutil.rmtree(private, ignore_errors=True)

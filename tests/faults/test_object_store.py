@@ -268,3 +268,26 @@ def test_a_store_that_does_not_refuse_a_taken_name_is_refused(store: Store, reci
         front._server.RequestHandlerClass = plain
     assert "does not refuse a name that is taken" in output
     assert not store.objects("forgetful")
+
+
+def test_what_killed_processes_left_in_a_store_is_removed_once_it_is_old(store: Store, recipe: Path) -> None:
+    store.run(recipe, "cleaned")
+    before, client = store.objects("cleaned"), store.client()
+    key = "cleaned/artifacts/code/data/ffff.00000000/documents.parquet"
+    client.put_object(Bucket=BUCKET, Key=key, Body=b"12345")
+
+    def said(*arguments: str) -> str:
+        command = store.sluice.command("clean", f"s3://{BUCKET}/cleaned", *arguments)
+        done = subprocess.run(command, env=store.environment, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "attempt" not in said()  # it may be somebody's at this moment
+    assert key.removeprefix("cleaned/") in store.objects("cleaned")
+    client.create_multipart_upload(Bucket=BUCKET, Key=key)  # now: moto says of all that they began in 2010
+    output = said("--older-than", "0")
+    assert f"attempt: s3://{BUCKET}/{key.rpartition('/')[0]} (5 bytes)" in output
+    assert f"unfinished upload: s3://{BUCKET}/{key}" in output
+    assert store.objects("cleaned") == before
+    assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+    assert "0 leftovers" in said("--older-than", "0")
