@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.registry import did_you_mean
+from pipeline.supervision import Supervision
 
 Location = tuple[str | int, ...]  # keys and list indexes from the top of the recipe
-TOP_LEVEL_KEYS = ("name", "seed", "on_failed", "artifacts")
+TOP_LEVEL_KEYS = ("name", "seed", "on_failed", "supervision", "artifacts")
 ON_FAILED = ("continue", "stop")
 
 
@@ -84,6 +86,7 @@ class Recipe:
     on_failed: str
     entries: tuple[ArtifactEntry, ...]
     problems: Problems = field(compare=False)
+    supervision: Supervision = field(default_factory=Supervision)
     values: Mapping[str, Any] = field(default_factory=dict)  # the whole recipe as plain values, overrides applied
 
 
@@ -198,7 +201,21 @@ def _shape(path: Path, values: Mapping[str, Any], problems: Problems) -> Recipe:
         problems.add(("artifacts",), "'artifacts' must be a mapping from names to stages, with at least one entry")
         artifacts = {}
     entries = [_entry(key, value, ("artifacts", key), problems) for key, value in artifacts.items()]
-    return Recipe(path, str(name), seed, on_failed, tuple(e for e in entries if e), problems, values)
+    supervision = _supervision(values.get("supervision") or {}, problems)
+    return Recipe(path, str(name), seed, on_failed, tuple(e for e in entries if e), problems, supervision, values)
+
+
+def _supervision(values: Any, problems: Problems) -> Supervision:
+    try:
+        return Supervision.model_validate(values)
+    except ValidationError as error:
+        for detail in error.errors():
+            option = ".".join(map(str, detail["loc"]))
+            message = f"{option}: {detail['msg']}, got {detail['input']!r}"
+            if detail["type"] == "extra_forbidden":
+                message = f"unknown option '{option}'{did_you_mean(option, Supervision.model_fields)}"
+            problems.add(("supervision", *detail["loc"]), f"supervision: {message}")
+        return Supervision()
 
 
 def _entry(name: Any, value: Any, location: Location, problems: Problems) -> ArtifactEntry | None:
