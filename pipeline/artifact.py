@@ -290,7 +290,8 @@ class ArtifactFolder:
         path, attempt = self._record(part.key), self.folder / part.folder
         storage.publish(attempt)
         won = storage.put_if_absent(path, _record_of(part))
-        storage.remove_folder(self.folder / "work" / part.key)
+        if (work := self.folder / "work" / part.key).exists():
+            storage.remove_folder(work)
         if not won:
             self.discard(part.key, attempt)
         storage.drop_local(attempt)

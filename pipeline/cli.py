@@ -25,13 +25,31 @@ app = typer.Typer(
 )
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+
+def run_folder(location: str) -> Path:
+    """A folder, or the mirror of one in an object store."""
+    from pipeline.locations.location import is_url
+    from pipeline.storage import mirror_of
+
+    return mirror_of(location) if is_url(location) else Path(location)
+
+
+RunArgument = Annotated[
+    Path, typer.Argument(parser=run_folder, metavar="RUN", help="Folder of a run, or its URL: s3://bucket/run.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override: artifact.option=value; may be given several times."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder of the run; runs/<name of the recipe> if absent.")
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=run_folder,
+        metavar="FOLDER",
+        help="Folder of the run, or its URL (s3://, gs://, az://); runs/<name of the recipe> if absent.",
+    ),
 ]
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster: auto or ray://host:port. A Ray of its own on this machine if absent.")
@@ -78,12 +96,37 @@ def status(run: RunArgument) -> None:
 
 
 @app.command()
+def clean(
+    run: RunArgument,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            "--older-than", metavar="HOURS", min=0, help="In an object store, leave what is younger; it may be in use."
+        ),
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+) -> None:
+    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies."""
+    from pipeline.clean import clean as clean_run
+    from pipeline.run import Run
+    from pipeline.storage import shown
+
+    leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
+    for leftover in leftovers:
+        place = leftover.path if leftover.kind == "fetched files" else shown(leftover.path)
+        print(f"{leftover.kind}: {place} ({leftover.size_bytes:,} bytes)")
+    done = "would be removed" if dry_run else "removed"
+    print(f"{len(leftovers):,} leftovers of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write RUN/report.html again from the run's artifacts."""
     from pipeline.report import write_report
     from pipeline.run import Run
+    from pipeline.storage import shown
 
-    print(write_report(Run.open(run)))
+    print(shown(write_report(Run.open(run))))
 
 
 @app.command()
@@ -157,7 +200,10 @@ def rethreshold(
 
 @app.command()
 def export(
-    tokens: Annotated[Path, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a finished token folder.")],
+    tokens: Annotated[
+        Path,
+        typer.Argument(parser=run_folder, metavar="RUN_OR_FOLDER", help="A run, or a finished token folder."),
+    ],
     format_: Annotated[
         str,
         typer.Option("--format", help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds."),

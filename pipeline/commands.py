@@ -54,6 +54,7 @@ def run_recipe(
     started = time.monotonic()
     graph = build_graph(load_recipe(path, overrides))
     run = Run((out or Path("runs") / graph.recipe.name).resolve())
+    storage.check(run.folder)
     with run.at_work():
         _run_graph(run, graph, address, console, retry, started)
     return run
@@ -69,8 +70,8 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
     fingerprints = {name: artifact.fingerprint for name, artifact in sealed.items()}
     if len(sealed) == len(graph.nodes) and _is_finished(run, graph, fingerprints):
         console.print(
-            f"{run.folder} is complete: all {len(sealed)} artifacts are there, nothing was run "
-            f"({time.monotonic() - started:.1f} s). Report: {run.folder / 'report.html'}",
+            f"{storage.shown(run.folder)} is complete: all {len(sealed)} artifacts are there, nothing was run "
+            f"({time.monotonic() - started:.1f} s). Report: {storage.shown(run.folder / 'report.html')}",
             highlight=False,
             soft_wrap=True,
         )
@@ -103,7 +104,9 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
     report = write_report(run)
     console.print(summary_table(run))
     _tell_taken_down(run, run.artifacts(), console)
-    console.print(f"done in {time.monotonic() - started:.0f} s. Report: {report}", highlight=False, soft_wrap=True)
+    console.print(
+        f"done in {time.monotonic() - started:.0f} s. Report: {storage.shown(report)}", highlight=False, soft_wrap=True
+    )
 
 
 def _tell_taken_down(run: Run, artifacts: Mapping[str, Artifact], console: Console) -> None:
@@ -394,8 +397,8 @@ def tokens_folder(folder: Path, artifact: str | None) -> Path:
     Raises:
         RecipeError: the run has no finished tokens of this name, or several and none is named.
     """
-    if not (folder / RUN_FILE).exists():
-        return folder
+    if not storage.exists(folder / RUN_FILE):
+        return storage.fetched_folder(folder)
     found = {name: a for name, a in Run.open(folder).artifacts().items() if a.kind == "tokens"}
     if artifact is None and len(found) == 1:
         return next(iter(found.values())).files_folder

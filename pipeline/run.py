@@ -10,8 +10,6 @@ RUN/report.html
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,8 +33,6 @@ from pipeline.task import PartSpec, StepSpec
 
 RUN_FILE = "run.json"
 RECIPE_FILE = "recipe.yaml"
-LOCK_FILE = ".lock"
-NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}  # what file systems without locks say
 
 
 class InputDigests:
@@ -152,18 +148,12 @@ class Run:
             StageError: another process is at work on the run, and one of the two wants to be alone.
             OSError: the file system knows no locks, and this one wants to be alone.
         """
-        storage.make_folder(self.folder)
-        with open(self.folder / LOCK_FILE, "ab") as lock:
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StageError(
-                    f"another command is at work on {self.folder}: wait for its end or stop it, then give "
-                    "this one again"
-                ) from error
-            except OSError as error:
-                if alone or error.errno not in NO_LOCKS:
-                    raise
+        if alone and storage.store_of(self.folder):
+            raise StageError(
+                f"{storage.shown(self.folder)}: in an object store nothing tells whether other machines are at work on "
+                "the run. Copy the run to a folder and give the command there"
+            )
+        with storage.held(self.folder, alone):
             yield
 
     def artifact_folder(self, name: str) -> ArtifactFolder:

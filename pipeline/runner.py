@@ -344,7 +344,8 @@ class Scheduler:
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
-        ProgressFile(self.run.folder, spec.artifact, spec.key).clear()
+        if self.plans[spec.artifact].node.tells_steps:
+            ProgressFile(self.run.folder, spec.artifact, spec.key).clear()
         self._show(spec.artifact, result)
         self._tell_failures(spec, result)
         self._seal_if_complete(spec.artifact)

@@ -13,6 +13,7 @@ folder is uploaded whole (``publish``) before its record is written.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -24,12 +25,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pipeline.errors import MachineError
+from pipeline.errors import MachineError, StageError
 from pipeline.locations.location import RemoteOptions
 from pipeline.locations.objects import ObjectStore, parsed_store
 from pipeline.locations.transports import s3_endpoint
 
 SCRATCH = "SLUICE_SCRATCH"  # environment: folder on each machine for mirrors of runs in object stores
+CONNECTIONS = 64  # to a store, of all processes of a machine
 AT_ONCE = 16  # objects fetched or uploaded at a time by one task
 
 _mirrors: dict[Path, ObjectStore] = {}  # of this process, by root
@@ -40,8 +42,11 @@ class _Place(NamedTuple):
     key: str
 
 
-def mirror_of(url: str) -> Path:
-    """The mirror of a run in an object store, from now on known to this process.
+def mirror_of(url: str, options: RemoteOptions | None = None) -> Path:
+    """The mirror on this machine of a run in an object store, from now on known to this process.
+
+    Args:
+        options: how to reach the store; absent, as this process is told by its environment.
 
     Raises:
         RecipeError: runs cannot be kept at such a URL.
@@ -49,7 +54,8 @@ def mirror_of(url: str) -> Path:
     url = parsed_store(url)
     scratch = Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
     root = scratch / hashlib.sha256(url.encode()).hexdigest()[:16]
-    options = RemoteOptions(endpoint=s3_endpoint(RemoteOptions()) if url.startswith("s3:") else None, connections=64)
+    if options is None:
+        options = RemoteOptions(connections=CONNECTIONS, endpoint=s3_endpoint(RemoteOptions()))
     attach(root, ObjectStore(url, options, scratch / "hosts"))
     return root
 
@@ -92,6 +98,8 @@ def shown(path: Path) -> str:
     return f"{place.store.url}/{place.key}".rstrip("/") if place else str(path)
 
 
+LOCK_FILE = ".lock"
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}  # what file systems without locks say
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -111,6 +119,39 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
             f"cannot write under {path}: {error.strerror}. Make room there and give the same command again: "
             "what was committed is kept"
         ) from error
+
+
+@contextmanager
+def held(folder: Path, alone: bool) -> Iterator[None]:
+    """Hold a run's folder, or its mirror on this machine, while working on it. The kernel lets go of it when the
+    process ends, however it ends.
+
+    Raises:
+        StageError: another process is at work there, and one of the two wants to be alone.
+        OSError: the file system knows no locks, and this one wants to be alone.
+    """
+    make_folder(folder)
+    with open(folder / LOCK_FILE, "ab") as lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StageError(
+                f"another command is at work on {shown(folder)}: wait for its end or stop it, then give this one again"
+            ) from error
+        except OSError as error:
+            if alone or error.errno not in NO_LOCKS:
+                raise
+        yield
+
+
+def check(folder: Path) -> None:
+    """See that a run can be kept in a folder.
+
+    Raises:
+        MachineError: it is the mirror of a store that does not do what runs rely on, or that cannot be written to.
+    """
+    if place := _place(folder):
+        place.store.check()
 
 
 def make_folder(path: Path) -> None:
@@ -172,6 +213,27 @@ def folders_in(folder: Path) -> list[Path]:
     if place is None:
         return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     return [folder / name for name in place.store.folders(f"{place.key}/" if place.key else "")]
+
+
+class FileStatus(NamedTuple):
+    """A file of a listing."""
+
+    path: Path
+    size_bytes: int
+    modified_s: float  # seconds since the epoch, by the clock of the file system or store
+
+
+def walk(folder: Path) -> Iterator[FileStatus]:
+    """All files below a folder, temporary ones too."""
+    if place := _place(folder):
+        base = len(place.key) + 1 if place.key else 0
+        for found in place.store.found(f"{place.key}/" if place.key else ""):
+            yield FileStatus(folder / found.key[base:], found.size_bytes, found.modified_s or 0.0)
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            yield FileStatus(path, status.st_size, status.st_mtime)
 
 
 def put_if_absent(path: Path, content: bytes) -> bool:

@@ -121,7 +121,7 @@ def _part_of(spec: PartSpec) -> Part:
                 with workspace.kept([folder.work(spec.key), folder.answers]):
                     ledger, summary, files = _run_wide(spec, folder, attempt, stop)
             else:
-                with workspace.kept([folder.answers]):
+                with workspace.kept([folder.answers], fetch=False):  # which are fetched as they are asked for
                     ledger, summary, files = _run_documents(spec, attempt, stop)
         part = Part(
             key=spec.key,

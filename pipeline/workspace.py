@@ -35,71 +35,77 @@ def ready(spec: PartSpec) -> Iterator[PartSpec]:
     if spec.store is None:
         yield spec
         return
-    storage.attach(spec.run, spec.store)
-    private = spec.run / "tasks" / uuid.uuid4().hex
+    root = storage.mirror_of(spec.store.url, spec.store.options)
+    private = root / "tasks" / uuid.uuid4().hex
     storage.attach(private, spec.store)
     try:
-        yield _fetched(spec, private)
+        with storage.held(root, alone=False):  # against `sluice clean`
+            yield _fetched(spec, root, private)
     finally:
         storage.detach(private)
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _fetched(spec: PartSpec, private: Path) -> PartSpec:
+def _fetched(spec: PartSpec, root: Path, private: Path) -> PartSpec:
+    """The task with its paths, which are those of the driver's mirror, as they are on this machine."""
+
+    def here(path: Path) -> Path:
+        return root / path.relative_to(spec.run)
+
     def own(path: Path) -> Path:
         return private / path.relative_to(spec.run)
 
     def beside(path: Path) -> Path:
-        return storage.fetched_folder(own(path) if spec.is_sliced else path)
+        return storage.fetched_folder(own(path) if spec.is_sliced else here(path))
 
-    steps = tuple(replace(step, side={role: beside(path) for role, path in step.side.items()}) for step in spec.steps)
+    def file(role: str, path: Path, read_by_ranges: frozenset[str]) -> Path:
+        if not path.is_relative_to(spec.run):
+            return path  # of an index of earlier documents, which has a place of its own
+        if path.parent.name == "data":  # a whole part, such as all shards: other tasks of this machine want it, too
+            return storage.fetched_folder(here(path))
+        return own(path) if role in read_by_ranges else storage.fetched(own(path))
+
+    def task(task: Task) -> Task:
+        (step,) = spec.steps
+        assert issubclass(step.stage, Shuffle)
+        by_ranges = step.stage.read_by_ranges
+        return replace(task, files={r: tuple(file(r, p, by_ranges) for p in paths) for r, paths in task.files.items()})
+
     return replace(
         spec,
-        steps=steps,
+        run=root,
+        steps=tuple(replace(step, side={role: beside(p) for role, p in step.side.items()}) for step in spec.steps),
         documents=tuple(storage.fetched(own(path)) for path in spec.documents),
         artifacts={
-            kind: [replace(a, folder=own(a.folder)) if kind == "documents" else a for a in artifacts]
+            kind: [replace(a, folder=own(a.folder) if kind == "documents" else here(a.folder)) for a in artifacts]
             for kind, artifacts in spec.artifacts.items()
         },
-        task=spec.task and _fetched_task(spec, spec.task, private),
+        task=task(spec.task) if spec.task else None,
+        stop=here(spec.stop) if spec.stop else None,
     )
 
 
-def _fetched_task(spec: PartSpec, task: Task, private: Path) -> Task:
-    (step,) = spec.steps
-    assert issubclass(step.stage, Shuffle)
-    read_by_ranges = step.stage.read_by_ranges
-
-    def found(role: str, path: Path) -> Path:
-        if not path.is_relative_to(spec.run):
-            return path  # of an index, which has a place of its own
-        if path.parent.name == "data":  # a whole part, such as all shards: other tasks of this machine want it, too
-            return storage.fetched_folder(path)
-        own = private / path.relative_to(spec.run)
-        return own if role in read_by_ranges else storage.fetched(own)
-
-    files = {role: tuple(found(role, path) for path in paths) for role, paths in task.files.items()}
-    return replace(task, files=files)
-
-
 @contextmanager
-def kept(folders: Iterable[Path]) -> Iterator[None]:
+def kept(folders: Iterable[Path], fetch: bool = True) -> Iterator[None]:
     """Have what a task leaves for a second attempt in these folders copied to the store, now and then and at the end.
 
-    They hold what an earlier attempt has left there. On a file system, they are what they are.
+    On a file system, they are what they are.
+
+    Args:
+        fetch: what earlier attempts have left, on whatever machine, is to be there from the start.
     """
     with ExitStack() as stack:
         for folder in folders:
             if (store := storage.store_of(folder)) is not None:
-                stack.enter_context(_Kept(folder, store))
+                stack.enter_context(_Kept(folder, store, fetch))
         yield
 
 
 class _Kept:
     """A folder and its copy in the store. Several tasks of a machine may share the folder."""
 
-    def __init__(self, folder: Path, store: ObjectStore) -> None:
-        self._folder, self._store = folder, store
+    def __init__(self, folder: Path, store: ObjectStore, fetch: bool) -> None:
+        self._folder, self._store, self._fetch = folder, store, fetch
         self._known: Mapping[Path, tuple[int, int]] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._copy_now_and_then, daemon=True)
@@ -107,8 +113,13 @@ class _Kept:
 
     def __enter__(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        storage.fetched_folder(self._folder)
-        self._known = self._found()
+        if self._fetch:
+            storage.fetched_folder(self._folder)
+            there = {found.key: found.size_bytes for found in self._store.found(f"{storage.key_of(self._folder)}/")}
+            # The rest is of a task that was killed before it was copied.
+            self._known = {p: s for p, s in self._found().items() if there.get(storage.key_of(p)) == s[0]}
+        else:
+            self._known = self._found()
         self._thread.start()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -133,12 +144,9 @@ class _Kept:
             found = self._found()
             for path, state in found.items():
                 if self._known.get(path) != state:
-                    self._store.upload(self._key(path), path)
-            self._store.delete(self._key(path) for path in self._known if path not in found)
+                    self._store.upload(storage.key_of(path), path)
+            self._store.delete(storage.key_of(path) for path in self._known if path not in found)
             self._known = found
-
-    def _key(self, path: Path) -> str:
-        return storage.key_of(path)
 
     def _found(self) -> dict[Path, tuple[int, int]]:
         """Size and time of each whole file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import re
 import socket
 import struct
@@ -182,15 +183,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None: ...
 
+    def handle_expect_100(self) -> bool:
+        """Let the client send its body at once: without these bytes it waits a second."""
+        told = super().handle_expect_100()
+        self.wfile.flush()
+        return told
+
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_PUT(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         with self.faulty.recorded(self) as (request, fault):
             if fault and fault.kind == "status":
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))  # another request follows on the connection
                 self._answer(request, fault.status, fault.headers, fault.body, None)
             elif (path := unquote(urlsplit(self.path).path).lstrip("/")) in self.faulty.redirects:
                 self._answer(request, 302, {"Location": self.faulty.redirects[path]}, b"", None)
@@ -205,7 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.faulty.upstream
         connection = http.client.HTTPConnection(urlsplit(self.faulty.upstream).netloc, timeout=30)
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        connection.request(self.command, self.path, sent, dict(self.headers.items()))
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        connection.request(self.command, self.path, sent, headers)
         response = connection.getresponse()
         headers = {name: value for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP}
         body = response.read()
@@ -305,6 +320,7 @@ def s3_server() -> Iterator[str]:
     """URL of an empty S3 store (moto), in this process."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

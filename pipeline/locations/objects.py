@@ -145,6 +145,18 @@ class ObjectStore:
         finally:
             self.delete([key])
 
+    def clock_s(self) -> float:
+        """The store's time, in seconds since the epoch: the machines' clocks may differ from it."""
+        key = f"{CHECKS}/{uuid.uuid4().hex}"
+        self.put(key, b"")
+        try:
+            (found,) = self.found(key)
+        finally:
+            self.delete([key])
+        if found.modified_s is None:
+            raise MachineError(f"{shown(self.url)} does not tell when its objects were written")
+        return found.modified_s
+
     def unfinished_uploads(self) -> list[tuple[str, str, float]]:
         """Key, id and start (seconds since the epoch) of uploads in pieces that nobody finished; S3 keeps, and bills,
         their pieces. Other stores forget them."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from pipeline import storage
 from pipeline.errors import StageError
 
 SYNC_S, SYNC_ANSWERS = 2.0, 64
@@ -141,6 +142,7 @@ class _Shard:
 
 def _read(folder: Path, prefix: str) -> dict[str, dict[str, Any]]:
     answers: dict[str, dict[str, Any]] = {}
+    storage.fetched_folder(folder)
     names = os.listdir(folder) if folder.is_dir() else []
     for path in sorted(folder / name for name in names if name.startswith(prefix) and name.endswith(".jsonl")):
         *lines, _torn = path.read_bytes().split(b"\n")
