@@ -1,6 +1,5 @@
 """A cluster that an autoscaler makes larger while a run is on it."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,11 +13,12 @@ from tests.conftest import REPOSITORY
 
 SLOTS = """
 import sys
-from pipeline.runner import OnRay
-on_ray = OnRay(sys.argv[1])
+from pipeline import runner
+runner.LOOK_EVERY_S = 0.2
+on_ray = runner.OnRay(sys.argv[1])
 for _ in sys.stdin:
     on_ray.results()
-    print(on_ray.slots, flush=True)
+    print("slots", on_ray.slots, flush=True)
 """
 
 
@@ -35,32 +35,51 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
-def test_a_run_sees_the_machines_that_come_and_go(cluster: Any) -> None:
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", SLOTS, cluster.address]
-    driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+class Driver:
+    """A driver on a cluster, asked for how many parts it finds room."""
 
-    def slots() -> int:
-        assert driver.stdin
-        assert driver.stdout
-        driver.stdin.write("\n")
-        driver.stdin.flush()
-        return int(json.loads(driver.stdout.readline()))
+    def __init__(self, address: str) -> None:
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(REPOSITORY)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SLOTS, address],
+            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment},
+        )
 
-    def becomes(number: int) -> bool:
+    def slots(self) -> int:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        told = iter(self.process.stdout.readline, "")  # Ray tells of lost machines there too
+        return int(next(line for line in told if line.startswith("slots ")).split()[1])
+
+    def finds(self, slots: int) -> bool:
         deadline = time.monotonic() + 60
-        while slots() != number:
+        while self.slots() != slots:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
         return True
 
-    try:
-        assert slots() == 1  # one part waits, which an autoscaler sees
-        machines = [cluster.add_node(num_cpus=2, object_store_memory=80 << 20) for _ in range(2)]
-        assert becomes(4)
-        cluster.remove_node(machines[0], allow_graceful=False)
-        assert becomes(2)
-    finally:
-        driver.kill()
-        driver.communicate()
+
+@pytest.fixture
+def driver(cluster: Any) -> Iterator[Driver]:
+    made = Driver(cluster.address)
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
+def test_parts_wait_on_an_empty_cluster_and_use_the_machines_that_come(cluster: Any, driver: Driver) -> None:
+    assert driver.slots() == 1  # a part waits, which an autoscaler sees
+    for _ in range(2):
+        cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
+    assert driver.finds(4)
+
+
+@pytest.mark.slow
+def test_no_more_parts_wait_than_the_machines_that_are_left_are_good_for(cluster: Any, driver: Driver) -> None:
+    machines = [cluster.add_node(num_cpus=2, object_store_memory=80 << 20) for _ in range(2)]
+    assert driver.finds(4)
+    cluster.remove_node(machines[0], allow_graceful=False)
+    assert driver.finds(2)

@@ -55,7 +55,12 @@ def test_a_wrong_command_would_be_seen(line: str) -> None:
 
 
 def test_commands_are_found_wherever_they_stand() -> None:
-    text = 'cd x && sluice status RUN > out\nray exec c.yaml "ray job -- \\\n  sluice run r --out s3://b/x"\nsluice demo # why'
+    text = """
+cd x && sluice status RUN > out
+ray exec c.yaml "ray job -- \\
+    sluice run r --out s3://b/x"
+sluice demo # why
+"""
     assert commands_in(text) == [["status", "RUN"], ["run", "r", "--out", "s3://b/x"], ["demo"]]
 
 
