@@ -87,6 +87,7 @@ def test_a_run_leaves_and_prints_no_credential_of_a_url(tmp_path: Path, sluice: 
     check(tmp_path, sluice, printed)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_and_prints_no_credential_of_a_model_server(
     tmp_path: Path, sluice: Sluice, server: FaultyServer, models: ChatServer[Asked]
 ) -> None:
