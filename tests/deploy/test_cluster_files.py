@@ -61,7 +61,7 @@ def test_a_wrong_file_is_refused(cloud: str, change: Callable[[dict[str, Any]], 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_nothing_is_installed_beside_the_image(cloud: str) -> None:
-    """Ray's defaults would put another Ray over the image's."""
+    """Ray's defaults would install clients of the clouds over the image's, and a nightly Ray where they find none."""
     config = prepared(cluster(cloud))
     for key in ("setup_commands", "head_setup_commands", "worker_setup_commands"):
         assert config[key] == []
