@@ -21,7 +21,7 @@ from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.executors import InProcess, OnRay
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
-from pipeline.locations.location import SERVER_REASONS
+from pipeline.locations.location import SERVER_REASONS, shown
 from pipeline.progress import Display, StageProgress, reported_steps, table_of
 from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class, whole_of
@@ -92,7 +92,7 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
                 Scheduler(run, graph, sealed, digests, display).execute(OnRay(address, graph.recipe.supervision))
         run.state.status = "done"
     except SluiceError as error:
-        run.state.status, run.state.message = "failed", str(error)
+        run.state.status, run.state.message = "failed", shown(str(error))
         if not isinstance(error, MachineError):  # on a full disk the report could not be written either
             write_report(run)
         raise

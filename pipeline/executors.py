@@ -27,6 +27,7 @@ from pipeline.task import PartSpec, run_part
 
 MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
 POLL_S = 0.25
+LOOK_EVERY_S = 5.0  # at the machines of the cluster
 STOP_S = 5.0  # for tasks to remove what they were writing
 CONNECT_S = 10.0
 JOIN_TRIES = 3
@@ -171,10 +172,7 @@ class OnRay:
             _start_or_join(ray, address or "local", embedded)
         except Exception as error:  # Ray raises many types here; all mean the same to the user
             raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
-        self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._gpus = float(ray.cluster_resources().get("GPU", 0))
-        self._resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self._widest = max(int(resources.get("CPU", 0)) for resources in self._resources)
+        self._look_at_cluster()
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._isolation = ray.remote(max_retries=0, num_cpus=1)(isolate)
         self._supervision = supervision
@@ -186,6 +184,14 @@ class OnRay:
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._interrupt)
+
+    def _look_at_cluster(self) -> None:
+        """Note what the cluster has now: it may grow, because parts wait, and shrink under a run."""
+        self._resources = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        cpus = [int(resources.get("CPU", 0)) for resources in self._resources]
+        self.slots, self._widest = max(1, sum(cpus)), max(cpus, default=0)
+        self._gpus = sum(float(resources.get("GPU", 0)) for resources in self._resources)
+        self._looked = time.monotonic()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note a Ctrl-C for ``results`` to raise: raised here it might land in a destructor of Ray's, which Python
@@ -209,6 +215,8 @@ class OnRay:
 
     def results(self) -> list[tuple[PartSpec, Part | Failure]]:
         """Parts that have finished since the last call; waits a moment for the first."""
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._look_at_cluster()
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
         if self._is_interrupted:
             raise KeyboardInterrupt

@@ -197,10 +197,9 @@ def _state_of(path: Path) -> int | None:
 
 def _started(what: str, *arguments: Any) -> subprocess.Popen[bytes]:
     """A process of its own that calls a function of this module. What it is to do goes through a pipe."""
-    code = "import pickle, sys; from pipeline import isolation; isolation.called(*pickle.load(sys.stdin.buffer))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", "from pipeline import isolation; isolation.child()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -212,8 +211,9 @@ def _started(what: str, *arguments: Any) -> subprocess.Popen[bytes]:
     return process
 
 
-def called(what: str, *arguments: Any) -> None:
-    """What a process of its own does."""
+def child() -> None:
+    """What a process of its own does: as its parent tells it through the pipe between them."""
+    what, *arguments = pickle.loads(sys.stdin.buffer.read())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # to write down the memory of one that is to die takes long
     if what == "rehearse":
         _rehearsal(*arguments)

@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline.credentials import LEFT_OUT, places_left_out
 from pipeline.errors import RecipeError
+from pipeline.locations.location import is_url, shown
 from pipeline.registry import did_you_mean
 from pipeline.supervision import Supervision
 
@@ -40,7 +42,8 @@ def parsed_value(text: str) -> Any:
     try:
         return yaml.load(text, Loader=RecipeLoader)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set: the value {text!r} is not valid YAML: {error}") from None
+        problem = getattr(error, "problem", None) or type(error).__name__  # not its excerpt, which may cut a URL in two
+        raise RecipeError(shown(f"--set: the value {text!r} is not valid YAML: {problem}")) from None
 
 
 class Problems:
@@ -57,7 +60,7 @@ class Problems:
             location = location[:-1]
         place = self.places.get(location, "1:1")
         order = tuple(int(p) for p in place.split(":")) if place[0].isdigit() else (0,)
-        self.found.append((order, f"{self.path}:{place}: {message}" if self.places else message))
+        self.found.append((order, shown(f"{self.path}:{place}: {message}" if self.places else message)))
 
     def raise_if_any(self) -> None:
         """Raises RecipeError with one line for each problem, in the order of the file."""
@@ -114,6 +117,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         values = {}
     for override in overrides:
         _apply(override, values, problems)
+    for location in places_left_out(values):
+        option = ".".join(str(step) for step in location if step != "artifacts")
+        problems.add(
+            location,
+            f"'{option}': a credential was left out of this copy of a recipe: put the whole URL in place of the one "
+            f"with {LEFT_OUT}, here or by --set",
+        )
     return _shape(path, values, problems)
 
 
@@ -146,8 +156,9 @@ def _scalar(node: yaml.Node) -> Any:
 
 def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set {override}: expected key=value, for example --set mix.runs=64")
+    told = shown(override)
+    if not equals or not key or is_url(key):
+        raise RecipeError(f"--set {told}: expected key=value, for example --set mix.runs=64")
     location: list[str | int] = list(key.split("."))
     if location[0] not in TOP_LEVEL_KEYS:
         location.insert(0, "artifacts")
@@ -155,12 +166,12 @@ def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
     for step in location[:-1]:
         choices = _below(target)
         if step not in choices:
-            raise RecipeError(f"--set {override}: the recipe has no '{step}'{did_you_mean(str(step), choices)}")
+            raise RecipeError(f"--set {told}: the recipe has no '{step}'{did_you_mean(str(step), choices)}")
         target = choices[str(step)]
     if not isinstance(target, dict):
-        raise RecipeError(f"--set {override}: '{'.'.join(map(str, location[:-1]))}' is no mapping: it has no options")
+        raise RecipeError(f"--set {told}: '{'.'.join(map(str, location[:-1]))}' is no mapping: it has no options")
     target[location[-1]] = parsed_value(text)
-    problems.places[tuple(location)] = f"(--set {override})"
+    problems.places[tuple(location)] = f"(--set {told})"
 
 
 def _below(target: Any) -> dict[str, Any]:

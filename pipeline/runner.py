@@ -17,6 +17,7 @@ from pipeline.artifact import Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.executors import Failure, InProcess, OnRay
 from pipeline.graph import Graph
+from pipeline.locations.location import shown
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign, forget_steps, reported_steps
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
 from pipeline.stage import Map, Shuffle
@@ -184,10 +185,10 @@ class Scheduler:
         self._seal_if_complete(spec.artifact)
 
     def _raise(self, failure: Failure) -> None:
-        message = failure.message
+        message = shown(failure.message)
         if failure.trace:
             log = self.run.folder / "error.log"
-            storage.replace(log, failure.trace.encode())
+            storage.replace(log, shown(failure.trace).encode())
             message += f"\nThe full account is in {storage.shown(log)}"
         error: SluiceError = (
             MachineError(message) if failure.exit_code == MachineError.exit_code else StageError(message)
