@@ -165,20 +165,26 @@ def _among(spec: PartSpec, folder: Path, label: str, table: pa.Table, end: _End,
 def _end_with_rows(spec: PartSpec, folder: Path, label: str, rows: tuple[int, int], deadline_s: float) -> _End | None:
     """How a process ends that shows its step these rows of the batch; None if it survives them."""
     process = _started("try_rows", spec, folder / BATCH_FILE, label, rows)
-    assert process.stdout is not None
-    ready = _line_within(process, max(START_S, deadline_s))  # its stages are loaded
-    if ready is not None and _line_within(process, deadline_s) is None and process.poll() is None:
+    try:
+        if _word_within(process, START_S) != b"ready\n":
+            raise StageError(
+                f"{spec.artifact}, part {spec.name}: stage {label} does not get ready in a process of its own, so the "
+                "document that kills its worker cannot be found. Try its input alone with 'sluice try'"
+            )
+        if _word_within(process, deadline_s) is None:
+            return _End("deadline", f"no end within {deadline_s:g} s")
+        process.wait(START_S)
+        return _end_of(process)
+    finally:
         process.kill()
         process.wait()
-        return _End("deadline", f"no end within {deadline_s:g} s")
-    process.wait()
-    return _end_of(process)
 
 
-def _line_within(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+def _word_within(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """The next line that a process says; empty if it has ended, None if it says nothing for so long."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], seconds)
-    return process.stdout.readline() or None if readable else None
+    return process.stdout.readline() if readable else None
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> _End | None:
