@@ -24,6 +24,7 @@ from pipeline import storage
 from pipeline.artifact import Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.graph import Graph
+from pipeline.journal import Journal
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign, forget_steps, reported_steps
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
 from pipeline.services import LocalProcess, RayProcess, started_on_ray
@@ -70,6 +71,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self._waiting: deque[PartSpec] = deque()
+        self.retried: deque[tuple[PartSpec, str]] = deque()  # none ever: a part that kills this process ends it
         self._services: dict[str, tuple[LocalProcess, ...]] = {}  # by artifact
 
     def submit(self, spec: PartSpec) -> None:
@@ -156,6 +158,7 @@ class OnRay:
         self._running: dict[Any, PartSpec] = {}
         self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
         self._attempts: dict[str, int] = {}
+        self.retried: deque[tuple[PartSpec, str]] = deque()  # with the cause, for the scheduler to tell
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._interrupt)
@@ -199,6 +202,7 @@ class OnRay:
         self._attempts[spec.key] = self._attempts.get(spec.key, 0) + (not vanished)
         if self._attempts[spec.key] < MAX_ATTEMPTS:
             self.submit(spec)
+            self.retried.append((spec, type(error).__name__))
             return None
         return Failure(
             f"{spec.artifact}, part {spec.name}: its worker process died {MAX_ATTEMPTS} times "
@@ -284,12 +288,16 @@ class Scheduler:
         Raises:
             SluiceError: a part failed for good; nothing that was committed is lost.
         """
+        self.journal = Journal(self.run.folder, self.graph.recipe.name)  # its metrics need the executor's Ray
         try:
             while len(self.sealed) < len(self.graph.nodes):
                 self._plan_ready_nodes()
                 self._submit(executor)
                 if self.in_flight:
-                    for spec, result in executor.results():
+                    finished = executor.results()
+                    while executor.retried:
+                        self.journal.retried(*executor.retried.popleft())
+                    for spec, result in finished:
                         self.in_flight -= 1
                         self._take(spec, result)
                         if spec.artifact in self.sealed:
@@ -301,6 +309,8 @@ class Scheduler:
             executor.stop()
             self.sign.take_down()
             raise
+        finally:
+            self.journal.close()
 
     def _plan_ready_nodes(self) -> None:
         for node in self.graph.nodes:
@@ -336,14 +346,18 @@ class Scheduler:
         window = executor.slots * WINDOW_PER_SLOT
         for queue in self.queues.values():
             while queue and self.in_flight < window:
-                executor.submit(replace(queue.popleft(), stop=self.sign.path, store=self.store))
+                spec = replace(queue.popleft(), stop=self.sign.path, store=self.store)
+                executor.submit(spec)
+                self.journal.began(spec)
                 self.in_flight += 1
 
     def _take(self, spec: PartSpec, result: Part | Failure) -> None:
         if isinstance(result, Failure):
+            self.journal.failed(spec, result.message)
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
+        self.journal.ended(spec, result)
         if self.plans[spec.artifact].node.tells_steps:
             ProgressFile(self.run.folder, spec.artifact, spec.key).clear()
         self._show(spec.artifact, result)
@@ -397,6 +411,7 @@ class Scheduler:
             )
         self.run.state.artifacts[name] = artifact.fingerprint
         self.run.save_state()
+        self.journal.sealed(name, stage.parts, stage.reused_parts)
         self.display.stage_ended(name)
 
     def _begin_next_phase(self, plan: Plan) -> None:
