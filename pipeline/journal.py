@@ -101,7 +101,6 @@ class Journal:
     def failed(self, spec: PartSpec, message: str) -> None:
         """A part cannot be made, which ends the run."""
         self._tell(spec, "part_failed", "error", message=message)
-        self._log.save()
 
     def sealed(self, artifact: str, parts: int, reused_parts: int) -> None:
         """An artifact is there with all its parts."""
