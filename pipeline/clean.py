@@ -68,6 +68,9 @@ def _leftovers(run: Run, before_s: float) -> Iterator[Leftover]:
             folders[parts[2], run.folder.joinpath(*parts[:4])].append(file)
         elif parts[0] in ("progress", CHECKS):
             folders["note", file.path].append(file)
+    for artifact in storage.folders_in(run.folder / "artifacts"):
+        for attempt in storage.folders_in(artifact / "data"):
+            folders["data", attempt]  # also one without a file
     attempts: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for kind, path in folders:
         if kind == "data":

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from pipeline.errors import RecipeError, SluiceError
+from pipeline.locations.location import shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -397,7 +398,7 @@ def main() -> None:
     try:
         app()
     except SluiceError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -18,16 +18,17 @@ from rich.table import Table
 from pipeline import storage
 from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, RecipeError, SluiceError
+from pipeline.executors import InProcess, OnRay
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
-from pipeline.locations.location import SERVER_REASONS
+from pipeline.locations.location import SERVER_REASONS, shown
 from pipeline.progress import Display, StageProgress, reported_steps, table_of
 from pipeline.recipe import load_recipe, parsed_value, recipe_of
 from pipeline.registry import stage_class, whole_of
 from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, rethreshold
 from pipeline.run import RUN_FILE, InputDigests, Run
-from pipeline.runner import InProcess, OnRay, Scheduler, installed_versions, sealed_artifacts, stage_progress
+from pipeline.runner import Scheduler, installed_versions, sealed_artifacts, stage_progress
 from pipeline.stage import Composite, Map, Source, is_measured
 from pipeline.take_down import TOLD, Change, Found, Rewrite, find
 from pipeline.take_down import notes as taken_down_notes
@@ -88,10 +89,10 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
             if sealed:
                 console.print(f"{len(sealed)} of {len(graph.nodes)} artifacts are there already; going on")
             with display.shown():
-                Scheduler(run, graph, sealed, digests, display).execute(OnRay(address))
+                Scheduler(run, graph, sealed, digests, display).execute(OnRay(address, graph.recipe.supervision))
         run.state.status = "done"
     except SluiceError as error:
-        run.state.status, run.state.message = "failed", str(error)
+        run.state.status, run.state.message = "failed", shown(str(error))
         if not isinstance(error, MachineError):  # on a full disk the report could not be written either
             write_report(run)
         raise
@@ -161,6 +162,7 @@ def full_recipe(graph: Graph) -> str:
         "name": graph.recipe.name,
         "seed": graph.recipe.seed,
         "on_failed": graph.recipe.on_failed,
+        "supervision": graph.recipe.supervision.model_dump(mode="json"),
         "artifacts": nodes,
     }
     return yaml.safe_dump(values, sort_keys=False)

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from pipeline.credentials import LEFT_OUT, places_left_out
 from pipeline.errors import RecipeError
+from pipeline.locations.location import is_url, shown
 from pipeline.registry import did_you_mean
+from pipeline.supervision import Supervision
 
 Location = tuple[str | int, ...]  # keys and list indexes from the top of the recipe
-TOP_LEVEL_KEYS = ("name", "seed", "on_failed", "artifacts")
+TOP_LEVEL_KEYS = ("name", "seed", "on_failed", "supervision", "artifacts")
 ON_FAILED = ("continue", "stop")
 
 
@@ -38,7 +42,8 @@ def parsed_value(text: str) -> Any:
     try:
         return yaml.load(text, Loader=RecipeLoader)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set: the value {text!r} is not valid YAML: {error}") from None
+        problem = getattr(error, "problem", None) or type(error).__name__  # not its excerpt, which may cut a URL in two
+        raise RecipeError(shown(f"--set: the value {text!r} is not valid YAML: {problem}")) from None
 
 
 class Problems:
@@ -55,7 +60,7 @@ class Problems:
             location = location[:-1]
         place = self.places.get(location, "1:1")
         order = tuple(int(p) for p in place.split(":")) if place[0].isdigit() else (0,)
-        self.found.append((order, f"{self.path}:{place}: {message}" if self.places else message))
+        self.found.append((order, shown(f"{self.path}:{place}: {message}" if self.places else message)))
 
     def raise_if_any(self) -> None:
         """Raises RecipeError with one line for each problem, in the order of the file."""
@@ -84,6 +89,7 @@ class Recipe:
     on_failed: str
     entries: tuple[ArtifactEntry, ...]
     problems: Problems = field(compare=False)
+    supervision: Supervision = field(default_factory=Supervision)
     values: Mapping[str, Any] = field(default_factory=dict)  # the whole recipe as plain values, overrides applied
 
 
@@ -111,6 +117,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         values = {}
     for override in overrides:
         _apply(override, values, problems)
+    for location in places_left_out(values):
+        option = ".".join(str(step) for step in location if step != "artifacts")
+        problems.add(
+            location,
+            f"'{option}': a credential was left out of this copy of a recipe: put the whole URL in place of the one "
+            f"with {LEFT_OUT}, here or by --set",
+        )
     return _shape(path, values, problems)
 
 
@@ -143,8 +156,9 @@ def _scalar(node: yaml.Node) -> Any:
 
 def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set {override}: expected key=value, for example --set mix.runs=64")
+    told = shown(override)
+    if not equals or not key or is_url(key):
+        raise RecipeError(f"--set {told}: expected key=value, for example --set mix.runs=64")
     location: list[str | int] = list(key.split("."))
     if location[0] not in TOP_LEVEL_KEYS:
         location.insert(0, "artifacts")
@@ -152,12 +166,12 @@ def _apply(override: str, values: dict[Any, Any], problems: Problems) -> None:
     for step in location[:-1]:
         choices = _below(target)
         if step not in choices:
-            raise RecipeError(f"--set {override}: the recipe has no '{step}'{did_you_mean(str(step), choices)}")
+            raise RecipeError(f"--set {told}: the recipe has no '{step}'{did_you_mean(str(step), choices)}")
         target = choices[str(step)]
     if not isinstance(target, dict):
-        raise RecipeError(f"--set {override}: '{'.'.join(map(str, location[:-1]))}' is no mapping: it has no options")
+        raise RecipeError(f"--set {told}: '{'.'.join(map(str, location[:-1]))}' is no mapping: it has no options")
     target[location[-1]] = parsed_value(text)
-    problems.places[tuple(location)] = f"(--set {override})"
+    problems.places[tuple(location)] = f"(--set {told})"
 
 
 def _below(target: Any) -> dict[str, Any]:
@@ -198,7 +212,21 @@ def _shape(path: Path, values: Mapping[str, Any], problems: Problems) -> Recipe:
         problems.add(("artifacts",), "'artifacts' must be a mapping from names to stages, with at least one entry")
         artifacts = {}
     entries = [_entry(key, value, ("artifacts", key), problems) for key, value in artifacts.items()]
-    return Recipe(path, str(name), seed, on_failed, tuple(e for e in entries if e), problems, values)
+    supervision = _supervision(values.get("supervision") or {}, problems)
+    return Recipe(path, str(name), seed, on_failed, tuple(e for e in entries if e), problems, supervision, values)
+
+
+def _supervision(values: Any, problems: Problems) -> Supervision:
+    try:
+        return Supervision.model_validate(values)
+    except ValidationError as error:
+        for detail in error.errors():
+            option = ".".join(map(str, detail["loc"]))
+            message = f"{option}: {detail['msg']}, got {detail['input']!r}"
+            if detail["type"] == "extra_forbidden":
+                message = f"unknown option '{option}'{did_you_mean(option, Supervision.model_fields)}"
+            problems.add(("supervision", *detail["loc"]), f"supervision: {message}")
+        return Supervision()
 
 
 def _entry(name: Any, value: Any, location: Location, problems: Problems) -> ArtifactEntry | None:

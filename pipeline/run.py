@@ -1,6 +1,6 @@
 """A run: its folder, the artifacts it has, and what is still to do.
 
-RUN/recipe.yaml      the recipe as it was run, overrides applied
+RUN/recipe.yaml      the recipe as it was run, overrides applied, credentials left out
 RUN/run.json         which artifact fingerprints belong to this run, and how it ended: written by the driver alone
 RUN/inputs.json      content digests of input files, by path, size and time: so that they are read once
 RUN/artifacts/       see pipeline.artifact
@@ -25,6 +25,7 @@ import yaml
 
 from pipeline import storage
 from pipeline.artifact import Artifact, ArtifactFolder, DocumentPart, Part, Phase, digest_of, document_parts
+from pipeline.credentials import without_credentials
 from pipeline.errors import InputError, RecipeError, StageError
 from pipeline.graph import Graph, Node
 from pipeline.ledger import check_edge, kept_by_source
@@ -171,7 +172,7 @@ class Run:
 
 
 def _recipe_of(graph: Graph) -> bytes:
-    return yaml.safe_dump(dict(graph.recipe.values), sort_keys=False).encode()
+    return yaml.safe_dump(without_credentials(graph.recipe.values), sort_keys=False).encode()
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,9 @@ class Plan:
                 "label": step.label,
                 "stage": step.stage.name,
                 "version": step.stage.version,
-                "config": step.stage.config.identity(),
+                "config": without_credentials(step.stage.config.identity()),
                 "class": f"{type(step.stage).__module__}:{type(step.stage).__qualname__}",
-                "options": step.stage.config.model_dump(mode="json"),
+                "options": without_credentials(step.stage.config.model_dump(mode="json")),
                 "side": dict(step.side),
             }
             for step in self.node.steps

@@ -1,225 +1,33 @@
 """Runs a graph on Ray: parts as tasks, a bounded number in flight, each artifact sealed when all its parts are in.
 
 Only paths and part records cross Ray. All state is on storage, so the driver can be killed at any moment; running
-again goes on from the committed parts. Retries belong to this module alone (``max_retries=0`` for Ray).
+again goes on from the committed parts.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import sys
-import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
-from types import FrameType
-from typing import Any
 
 from pipeline import storage
 from pipeline.artifact import Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
+from pipeline.executors import Failure, InProcess, OnRay
 from pipeline.graph import Graph
 from pipeline.journal import Journal
+from pipeline.locations.location import shown
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign, forget_steps, reported_steps
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
-from pipeline.services import LocalProcess, RayProcess, started_on_ray
 from pipeline.stage import Map, Shuffle
+from pipeline.supervision import Watch
 from pipeline.take_down import check_taken_down
-from pipeline.task import PartSpec, run_part
+from pipeline.task import PartSpec
 
-MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
 WINDOW_PER_SLOT = 2  # parts handed to Ray for each one that can run at once
-POLL_S = 0.25
-STOP_S = 5.0  # for tasks to remove what they were writing
-CONNECT_S = 10.0
-JOIN_TRIES = 3
 VERSIONS_SHOWN = ("sluice", "ray", "pyarrow", "trafilatura", "fasttext-numpy2", "datasketch", "torch", "tokenizers")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a task ended without a part; crosses Ray in place of an exception, which may not unpickle."""
-
-    message: str
-    exit_code: int
-    trace: str
-
-
-def attempt_part(spec: PartSpec) -> Part | Failure:
-    """``run_part``, with errors as values."""
-    try:
-        return run_part(spec)
-    except SluiceError as error:
-        message = str(error)
-        if spec.artifact not in message:
-            message = f"{spec.artifact}, part {spec.name}: {message}"
-        return Failure(message, error.exit_code, "")
-    except Exception as error:
-        message = f"{spec.artifact}, part {spec.name}: {type(error).__name__}: {error}"
-        return Failure(message, StageError.exit_code, traceback.format_exc())
-
-
-class InProcess:
-    """Runs parts one after another in this process, for `sluice try` on a few files."""
-
-    slots = 1
-
-    def __init__(self) -> None:
-        self._waiting: deque[PartSpec] = deque()
-        self.retried: deque[tuple[PartSpec, str]] = deque()  # none ever: a part that kills this process ends it
-        self._services: dict[str, tuple[LocalProcess, ...]] = {}  # by artifact
-
-    def submit(self, spec: PartSpec) -> None:
-        if spec.service and spec.artifact not in self._services:
-            self._services[spec.artifact] = (LocalProcess(spec.service.make),)
-        self._waiting.append(replace(spec, processes=self._services.get(spec.artifact, ())))
-
-    def end_service(self, artifact: str) -> None:
-        """End the processes that have served the tasks of an artifact, if there are any."""
-        for process in self._services.pop(artifact, ()):
-            process.close()
-
-    def results(self) -> list[tuple[PartSpec, Part | Failure]]:
-        """The next finished part."""
-        spec = self._waiting.popleft()
-        return [(spec, attempt_part(spec))]
-
-    def stop(self) -> None:
-        self._waiting.clear()
-        for artifact in list(self._services):
-            self.end_service(artifact)
-
-
-def _probe(address: str) -> None:
-    """Ray itself waits for minutes when nothing answers at an address.
-
-    Raises:
-        MachineError: nothing listens there.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        raise MachineError(
-            f"cannot reach Ray at {address}: {error}. See that the cluster is up, or leave --address out to use this "
-            "machine alone"
-        ) from error
-
-
-def _start_or_join(ray: Any, address: str, options: dict[str, Any]) -> None:
-    """Behind ray://, Ray forks a process of many threads for each driver, and now and then the child dies at birth
-    (seen once in some hundreds of joins): Ray then aborts the connection, and another try gets another child."""
-    for tries_left in reversed(range(JOIN_TRIES)):
-        try:
-            ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
-            return
-        except ConnectionAbortedError as error:
-            if not tries_left:
-                raise
-            first_line, *_ = str(error).splitlines() or [type(error).__name__]  # the rest is the server's own traceback
-            print(f"Ray at {address} refused: {first_line.rstrip(':. ')}. Trying again", file=sys.stderr)
-
-
-class OnRay:
-    """Runs parts as Ray tasks, on an embedded Ray or on a cluster.
-
-    Args:
-        address: None starts Ray in this process tree; "auto" or "ray://host:port" joins a cluster.
-
-    Raises:
-        MachineError: the cluster cannot be reached.
-    """
-
-    def __init__(self, address: str | None) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow their neighbours 5 to 14 times
-        import ray
-
-        self._ray = ray
-        embedded: dict[str, Any] = {}
-        if address and ":" in address:
-            _probe(address)
-        if address is None:
-            embedded = {"include_dashboard": False, "object_store_memory": 128 << 20}
-        try:
-            _start_or_join(ray, address or "local", embedded)
-        except Exception as error:  # Ray raises many types here; all mean the same to the user
-            raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
-        self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._gpus = float(ray.cluster_resources().get("GPU", 0))
-        self._resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self._widest = max(int(resources.get("CPU", 0)) for resources in self._resources)
-        self._task = ray.remote(max_retries=0)(attempt_part)
-        self._running: dict[Any, PartSpec] = {}
-        self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
-        self._attempts: dict[str, int] = {}
-        self.retried: deque[tuple[PartSpec, str]] = deque()  # with the cause, for the scheduler to tell
-        self._is_interrupted = False
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._interrupt)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Note a Ctrl-C for ``results`` to raise: raised here it might land in a destructor of Ray's, which Python
-        ignores. A second one is raised at once."""
-        self._is_interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def submit(self, spec: PartSpec) -> None:
-        if spec.service and spec.artifact not in self._services:
-            self._services[spec.artifact] = started_on_ray(spec.service, self._resources)
-        spec = replace(spec, service=None, processes=self._services.get(spec.artifact, ()))
-        cpus = max(1, min(spec.cpus, self._widest))
-        options = {"num_cpus": cpus, "num_gpus": min(spec.gpus, self._gpus), "name": f"{spec.artifact}:{spec.name}"}
-        self._running[self._task.options(**options).remote(spec)] = spec
-
-    def end_service(self, artifact: str) -> None:
-        """End the processes that have served the tasks of an artifact, if there are any."""
-        for process in self._services.pop(artifact, ()):
-            process.close()
-
-    def results(self) -> list[tuple[PartSpec, Part | Failure]]:
-        """Parts that have finished since the last call; waits a moment for the first."""
-        done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
-        if self._is_interrupted:
-            raise KeyboardInterrupt
-        found = []
-        for reference in done:
-            spec = self._running.pop(reference)
-            try:
-                found.append((spec, self._ray.get(reference)))
-            except self._ray.exceptions.RayError as error:
-                if failure := self._retried(spec, error):
-                    found.append((spec, failure))
-        return found
-
-    def _retried(self, spec: PartSpec, error: Exception) -> Failure | None:
-        vanished = isinstance(error, self._ray.exceptions.NodeDiedError)
-        self._attempts[spec.key] = self._attempts.get(spec.key, 0) + (not vanished)
-        if self._attempts[spec.key] < MAX_ATTEMPTS:
-            self.submit(spec)
-            self.retried.append((spec, type(error).__name__))
-            return None
-        return Failure(
-            f"{spec.artifact}, part {spec.name}: its worker process died {MAX_ATTEMPTS} times "
-            f"({type(error).__name__}): out of memory, or an input that crashes a library. Try that input alone "
-            "with 'sluice try', or take it out of the recipe",
-            MachineError.exit_code,
-            str(error),
-        )
-
-    def stop(self) -> None:
-        """Give the tasks that run a moment to see the run's stop sign; what is left dies with this driver's job."""
-        running = list(self._running)
-        self._running.clear()
-        if running:
-            self._ray.wait(running, num_returns=len(running), timeout=STOP_S)
-        for artifact in list(self._services):
-            self.end_service(artifact)
 
 
 def failures_of(artifact: str, part: Part) -> str:
@@ -278,7 +86,9 @@ class Scheduler:
         self.parts: dict[str, dict[str, Part]] = {}  # by node and key
         self.phases: dict[str, list[Phase]] = {}  # of shuffles: those that are done, by node
         self.kept: set[str] = set()  # keys of the parts of shuffles that their artifacts consist of
-        self.in_flight = 0
+        self.in_flight: Counter[str] = Counter()  # how often each part is under way, by key
+        self.handed: dict[str, PartSpec] = {}  # these parts
+        self.watch = Watch(graph.recipe.supervision)
         self.store = storage.store_of(run.folder)
         self.sign = StopSign.of_new_driver(run.folder)
 
@@ -298,11 +108,11 @@ class Scheduler:
                     while executor.retried:
                         self.journal.retried(*executor.retried.popleft())
                     for spec, result in finished:
-                        self.in_flight -= 1
                         self._take(spec, result)
                         if spec.artifact in self.sealed:
                             executor.end_service(spec.artifact)
                 self._read_progress()
+                self._supervise(executor)
                 self.display.tick()
         except BaseException:
             self.sign.put_up()
@@ -345,19 +155,39 @@ class Scheduler:
     def _submit(self, executor: OnRay | InProcess) -> None:
         window = executor.slots * WINDOW_PER_SLOT
         for queue in self.queues.values():
-            while queue and self.in_flight < window:
-                spec = replace(queue.popleft(), stop=self.sign.path, store=self.store)
-                executor.submit(spec)
-                self.journal.began(spec)
-                self.in_flight += 1
+            while queue and self.in_flight.total() < window:
+                self._hand(executor, replace(queue.popleft(), stop=self.sign.path, store=self.store))
+
+    def _hand(self, executor: OnRay | InProcess, spec: PartSpec) -> None:
+        executor.submit(spec)
+        self.journal.began(spec)
+        self.in_flight[spec.key] += 1
+        self.handed[spec.key] = spec
+
+    def _supervise(self, executor: OnRay | InProcess) -> None:
+        """Run stragglers a second time, where there is nothing else to do; tell of silence."""
+        if not any(self.queues.values()):
+            for spec in self.watch.stragglers(self.handed, executor.slots):
+                self.display.say(f"{spec.artifact}, part {spec.name}: takes much longer than others; run a second time")
+                self._hand(executor, spec)
+        if warning := self.watch.silence(self.handed.values()):
+            self.display.say(warning)
 
     def _take(self, spec: PartSpec, result: Part | Failure) -> None:
+        self.in_flight[spec.key] -= 1
+        if not self.in_flight[spec.key]:
+            del self.in_flight[spec.key], self.handed[spec.key]
+        if spec.key in self.parts[spec.artifact]:
+            return  # run twice, and this was the slower
         if isinstance(result, Failure):
+            if spec.key in self.in_flight:
+                return  # the other may do better
             self.journal.failed(spec, result.message)
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
         self.journal.ended(spec, result)
+        self.watch.ended(spec, result.seconds)
         if self.plans[spec.artifact].node.tells_steps:
             ProgressFile(self.run.folder, spec.artifact, spec.key).clear()
         self._show(spec.artifact, result)
@@ -365,10 +195,10 @@ class Scheduler:
         self._seal_if_complete(spec.artifact)
 
     def _raise(self, failure: Failure) -> None:
-        message = failure.message
+        message = shown(failure.message)
         if failure.trace:
             log = self.run.folder / "error.log"
-            storage.replace(log, failure.trace.encode())
+            storage.replace(log, shown(failure.trace).encode())
             message += f"\nThe full account is in {storage.shown(log)}"
         error: SluiceError = (
             MachineError(message) if failure.exit_code == MachineError.exit_code else StageError(message)
@@ -443,7 +273,10 @@ class Scheduler:
         for node in self.graph.nodes:
             stage = self.stages[node.name]
             if stage.state == "running" and node.tells_steps:
-                stage.steps = reported_steps(self.run.folder, node.name)
+                steps = reported_steps(self.run.folder, node.name)
+                if steps != stage.steps:
+                    self.watch.hear()
+                stage.steps = steps
 
 
 def installed_versions() -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, groupby
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline import storage, workspace
+from pipeline import isolation, storage, workspace
 from pipeline.artifact import (
     DOCUMENTS_FILE,
     REMOVED_FILE,
@@ -47,6 +47,7 @@ from pipeline.stage import (
     StageConfig,
     Task,
     Verdict,
+    removal,
     removals,
     without_private,
 )
@@ -96,6 +97,8 @@ class PartSpec:
     stop: Path | None = None  # file by which the driver has the task end
     service: Service | None = None  # to be there before the task starts
     processes: tuple[ServiceProcess, ...] = ()  # of that service, once they are there
+    poison: tuple[isolation.Poison, ...] = ()  # documents that steps are not shown
+    watch: Path | None = None  # folder in which each batch is put down before a step looks at it
 
 
 def run_part(spec: PartSpec) -> Part:
@@ -188,16 +191,65 @@ def _batches(
     spec: PartSpec, stages: Sequence[Stage[Any]], ledger: Ledger, removed: RemovedWriter, stop: StopSign
 ) -> Iterator[pa.Table]:
     tables = _obeying(stop, _input_batches(spec, stages, ledger, removed))
-    steps = [(step, stage) for step, stage in zip(spec.steps, stages, strict=True) if isinstance(stage, Map)]
-    for is_filter, run in groupby(steps, key=lambda entry: isinstance(entry[1], Filter)):
-        if is_filter:
-            tables = _filtered(spec, list(run), tables, ledger, removed)
+    for steps in _units(spec, stages):
+        tables = _without_poison(spec, steps[0][0].label, tables, ledger, removed)
+        step, stage = steps[0]
+        if isinstance(stage, Filter):
+            tables = _filtered(spec, steps, tables, ledger, removed)
         else:
-            for step, stage in run:
-                tables = _mapped(spec, step, stage, tables, ledger, removed)
+            tables = _mapped(spec, step, stage, tables, ledger, removed)
     for table in tables:
         if table.num_rows:
             yield without_private(table)
+
+
+def _units(spec: PartSpec, stages: Sequence[Stage[Any]]) -> Iterator[list[tuple[StepSpec, Any]]]:
+    """The maps of a task, each by itself; filters that follow one another together."""
+    steps = [(step, stage) for step, stage in zip(spec.steps, stages, strict=True) if isinstance(stage, Map)]
+    for is_filter, run in groupby(steps, key=lambda entry: isinstance(entry[1], Filter)):
+        if is_filter:
+            yield list(run)
+        else:
+            yield from ([entry] for entry in run)
+
+
+def _without_poison(
+    spec: PartSpec, label: str, tables: Iterator[pa.Table], ledger: Ledger, removed: RemovedWriter
+) -> Iterator[pa.Table]:
+    """The tables before a step without the documents that kill, or hang, a process there: those have failed."""
+    for table, poison in isolation.watched(spec, label, tables):
+        for row, found in poison:
+            counts = ledger.counts(label, row["source"])
+            counts.received += 1
+            counts.failed[found.reason] += 1
+        removed.add([(label, removal(row, "failed", found.reason, found.evidence)) for row, found in poison])
+        yield table
+
+
+def rehearse(spec: PartSpec) -> None:
+    """Work on a part of documents without committing anything (pipeline.isolation)."""
+    assert spec.watch is not None
+    attempt = spec.watch / "attempt"
+    attempt.mkdir(exist_ok=True)
+    with workspace.ready(spec) as at_hand:
+        _run_documents(at_hand, attempt, StopSign(None))
+
+
+def show(spec: PartSpec, label: str) -> Callable[[pa.Table], None]:
+    """What shows a table to the steps that stand together at a label."""
+    stages = [_ready_stage(step, spec) for step in spec.steps]
+    steps = next(steps for steps in _units(spec, stages) if steps[0][0].label == label)
+
+    def look(table: pa.Table) -> None:
+        ledger = Ledger()
+        if isinstance(steps[0][1], Filter):
+            rows = _FilteredRows(table)
+            for step, stage in steps:
+                rows.pass_through(spec, ledger, step, stage)
+        else:
+            steps[0][1].process(table)
+
+    return look
 
 
 def _obeying(stop: StopSign, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

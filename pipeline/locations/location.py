@@ -20,10 +20,10 @@ def is_url(location: str) -> bool:
     return _URL.match(location) is not None
 
 
-_USER = re.compile(
+USER = re.compile(
     r"(https?://)[^/\s?#]*@|(://)[^/\s:?#]*:[^/\s]*@", re.IGNORECASE
 )  # in abfs://container@host it is none
-_QUERY = re.compile(r"(https?://[^\s?#\"']*)[?#][^\s\"']*|\?[^\s/\"'=?*]+=[^\s\"']*", re.IGNORECASE)
+QUERY = re.compile(r"(https?://[^\s?#\"']*)[?#][^\s\"']*|\?[^\s/\"'=?*]+=[^\s\"']*", re.IGNORECASE)
 
 
 def shown(text: str) -> str:
@@ -31,7 +31,7 @@ def shown(text: str) -> str:
 
     In other schemes than http a lone "?" stays: it is part of a name or of a pattern.
     """
-    return _QUERY.sub(r"\1", _USER.sub(r"\1\2", text))
+    return QUERY.sub(r"\1", USER.sub(r"\1\2", text))
 
 
 def _absolute(location: str, info: ValidationInfo) -> str:

@@ -23,7 +23,8 @@ from pipeline.report.training import model_section
 from pipeline.run import Run
 
 REPORT_FILE = "report.html"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # whatever a sample may hold, nothing is loaded or run
+# Whatever a sample may hold, nothing is loaded, run or sent.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 SECTIONS = (
     ("funnel", "Funnel", funnel_section),

@@ -1,5 +1,6 @@
 """Stages with a fault on purpose, named in the tests' recipes as tests.faults.stages:Name."""
 
+import ctypes
 import os
 import signal
 import time
@@ -84,6 +85,40 @@ class AlwaysKillsItsWorker(Map[MarkerConfig]):
     def process(self, batch: pa.Table) -> Outcome:
         if self.config.document in batch["text"].to_pylist():
             os.kill(os.getpid(), signal.SIGKILL)
+        return Outcome(batch)
+
+
+class HangsConfig(StageConfig):
+    documents: tuple[str, ...] = ("poison",)
+    first: Path | None = None
+    """File of which the absence is needed for the effect; it is made then."""
+
+
+class Hangs(Map[HangsConfig]):
+    """Never comes to an end with some documents."""
+
+    name = "hangs"
+    config_type = HangsConfig
+
+    def process(self, batch: pa.Table) -> Outcome:
+        if set(self.config.documents) & set(batch["text"].to_pylist()):
+            if self.config.first is None:
+                time.sleep(10_000)
+            elif not self.config.first.exists():
+                self.config.first.touch()
+                time.sleep(10_000)
+        return Outcome(batch)
+
+
+class CrashesAt(Map[HangsConfig]):
+    """Reads through a null pointer at some documents."""
+
+    name = "crashes_at"
+    config_type = HangsConfig
+
+    def process(self, batch: pa.Table) -> Outcome:
+        if set(self.config.documents) & set(batch["text"].to_pylist()):
+            ctypes.string_at(0)
         return Outcome(batch)
 
 

@@ -270,6 +270,7 @@ def test_a_store_that_does_not_refuse_a_taken_name_is_refused(store: Store, reci
     assert not store.objects("forgetful")
 
 
+@pytest.mark.slow
 def test_what_killed_processes_left_in_a_store_is_removed_once_it_is_old(store: Store, recipe: Path) -> None:
     store.run(recipe, "cleaned")
     before, client = store.objects("cleaned"), store.client()

@@ -150,14 +150,6 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, sluice: Sluice) -> None:
     assert len(documents(tmp_path / "run")) == 3 * PARTS + 1
 
 
-def test_a_document_that_always_kills_its_worker_ends_the_run_with_its_part_named(
-    tmp_path: Path, sluice: Sluice
-) -> None:
-    recipe = write_recipe(tmp_path, f'"tests.faults.stages:AlwaysKillsItsWorker": {{marker: {tmp_path}/none}}')
-    output = sluice.run(recipe, status=3)
-    assert "part docs-2.jsonl: its worker process died 3 times" in output
-
-
 def test_a_bug_of_a_stage_is_told_in_a_sentence_with_the_traceback_in_a_file(tmp_path: Path, sluice: Sluice) -> None:
     recipe = write_recipe(tmp_path, '"tests.faults.stages:HasABug"')
     output = sluice.run(recipe, status=1)

@@ -9,11 +9,12 @@ from rich.console import Console
 from pipeline.clean import clean
 from pipeline.commands import stage_progress
 from pipeline.errors import StageError
+from pipeline.executors import InProcess
 from pipeline.graph import build_graph
 from pipeline.progress import Display
 from pipeline.recipe import load_recipe
 from pipeline.run import InputDigests, Run
-from pipeline.runner import InProcess, Scheduler
+from pipeline.runner import Scheduler
 
 RECIPE = "name: small\nartifacts:\n  docs: {stage: json_lines, files: docs-*.jsonl}\n"
 
@@ -53,12 +54,15 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
         "temporary file": [run.folder / ".run.json.0123abcd", artifact / "commits/.abc.json.89abcdef"],
         "note": [run.folder / "progress/stop-01234567"],
     }
+    empty = artifact / "data/eeee.22222222"
+    empty.mkdir()
     for kind, paths in leftovers.items():
         for path in paths:
             put(path / "a/file" if kind in ("attempt", "checkpoint") else path)
-    wanted = {(kind, path) for kind, paths in leftovers.items() for path in paths}
-    assert {(one.kind, one.path) for one in clean(run, 0, dry_run=True)} == wanted
-    assert {(one.kind, one.path, one.size_bytes) for one in clean(run, 0)} == {(*one, 5) for one in wanted}
+    wanted = {(kind, path, 5) for kind, paths in leftovers.items() for path in paths} | {("attempt", empty, 0)}
+    assert {(one.kind, one.path, one.size_bytes) for one in clean(run, 0, dry_run=True)} == wanted
+    assert {(one.kind, one.path, one.size_bytes) for one in clean(run, 0)} == wanted
+    assert not empty.exists()
     assert files(run) == before | {resumable}
     assert clean(run, 0) == []
 

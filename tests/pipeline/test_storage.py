@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.errors import MachineError
-from pipeline.runner import attempt_part
+from pipeline.executors import attempt_part
 from pipeline.stage import Context, Map, Outcome, StageConfig
 from pipeline.task import PartSpec, StepSpec
 from stages.tokenize.encode import Encode, EncodeConfig

@@ -10,12 +10,13 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipeline.artifact import DOCUMENTS_FILE, Artifact, ArtifactFolder, Part, file_record
+from pipeline.executors import InProcess
 from pipeline.graph import build_graph
 from pipeline.ledger import Counts, Ledger
 from pipeline.progress import Display
 from pipeline.recipe import recipe_of
 from pipeline.run import InputDigests, Run
-from pipeline.runner import InProcess, Scheduler, sealed_artifacts, stage_progress
+from pipeline.runner import Scheduler, sealed_artifacts, stage_progress
 from pipeline.stage import documents
 from pipeline.task import PartWriter
 

@@ -10,11 +10,12 @@ import yaml
 from rich.console import Console
 
 from pipeline.artifact import Artifact
+from pipeline.executors import InProcess
 from pipeline.graph import build_graph
 from pipeline.progress import Display
 from pipeline.recipe import load_recipe
 from pipeline.run import InputDigests, Run
-from pipeline.runner import InProcess, Scheduler, stage_progress
+from pipeline.runner import Scheduler, stage_progress
 
 HOSTILE_TEXT = '<script>alert("x")</script> & \'"><img src=x onerror=alert(1)> \u202egnp.exe\u2066 \x00\x1b[31m </pre>'
 HOSTILE_TEXT += " the #padding and #padding" * 40  # so that one filter drops it, and nothing else
