@@ -84,6 +84,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self._waiting: deque[PartSpec] = deque()
+        self.retried: deque[tuple[PartSpec, str]] = deque()  # none ever: a part that kills this process ends it
         self._services: dict[str, tuple[LocalProcess, ...]] = {}  # by artifact
 
     def submit(self, spec: PartSpec) -> None:
@@ -181,6 +182,7 @@ class OnRay:
         self._made: set[str] = set()  # keys of parts that are there; a slower copy may be under way yet
         self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
         self._attempts: dict[str, int] = {}
+        self.retried: deque[tuple[PartSpec, str]] = deque()  # with the cause, for the scheduler to tell
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._interrupt)
@@ -241,11 +243,13 @@ class OnRay:
             return Failure("its copy was faster", 0, "")
         if isinstance(error, self._ray.exceptions.NodeDiedError):
             self.submit(spec)
+            self.retried.append((spec, type(error).__name__))
             return None
         self._attempts[spec.key] = self._attempts.get(spec.key, 0) + 1
         hung = not handed.isolates and time.monotonic() - handed.since >= self._supervision.part_s
         if self._attempts[spec.key] < MAX_ATTEMPTS and not hung:
             self.submit(spec)
+            self.retried.append((spec, type(error).__name__))
             return None
         if is_divisible(spec) and not handed.isolates:
             task = self._isolation.options(name=f"{spec.artifact}:{spec.name}:isolation")
@@ -269,6 +273,7 @@ class OnRay:
             )
         self._attempts.pop(spec.key)
         self.submit(replace(spec, poison=poison))
+        self.retried.append((spec, "poison"))
         return None
 
     def _dead(self, spec: PartSpec, error: Exception | None) -> Failure:

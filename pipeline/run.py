@@ -5,6 +5,7 @@ RUN/run.json         which artifact fingerprints belong to this run, and how it 
 RUN/inputs.json      content digests of input files, by path, size and time: so that they are read once
 RUN/artifacts/       see pipeline.artifact
 RUN/progress/        see pipeline.progress
+RUN/log.jsonl        see pipeline.journal
 RUN/report.html
 """
 

@@ -17,6 +17,7 @@ from pipeline.artifact import Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.executors import Failure, InProcess, OnRay
 from pipeline.graph import Graph
+from pipeline.journal import Journal
 from pipeline.locations.location import shown
 from pipeline.progress import Display, ProgressFile, StageProgress, StopSign, forget_steps, reported_steps
 from pipeline.run import InputDigests, Plan, Run, check_edges, plan_node, plan_phase
@@ -97,12 +98,16 @@ class Scheduler:
         Raises:
             SluiceError: a part failed for good; nothing that was committed is lost.
         """
+        self.journal = Journal(self.run.folder, self.graph.recipe.name)  # its metrics need the executor's Ray
         try:
             while len(self.sealed) < len(self.graph.nodes):
                 self._plan_ready_nodes()
                 self._submit(executor)
                 if self.in_flight:
-                    for spec, result in executor.results():
+                    finished = executor.results()
+                    while executor.retried:
+                        self.journal.retried(*executor.retried.popleft())
+                    for spec, result in finished:
                         self._take(spec, result)
                         if spec.artifact in self.sealed:
                             executor.end_service(spec.artifact)
@@ -114,6 +119,8 @@ class Scheduler:
             executor.stop()
             self.sign.take_down()
             raise
+        finally:
+            self.journal.close()
 
     def _plan_ready_nodes(self) -> None:
         for node in self.graph.nodes:
@@ -153,6 +160,7 @@ class Scheduler:
 
     def _hand(self, executor: OnRay | InProcess, spec: PartSpec) -> None:
         executor.submit(spec)
+        self.journal.began(spec)
         self.in_flight[spec.key] += 1
         self.handed[spec.key] = spec
 
@@ -174,9 +182,11 @@ class Scheduler:
         if isinstance(result, Failure):
             if spec.key in self.in_flight:
                 return  # the other may do better
+            self.journal.failed(spec, result.message)
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
+        self.journal.ended(spec, result)
         self.watch.ended(spec, result.seconds)
         if self.plans[spec.artifact].node.tells_steps:
             ProgressFile(self.run.folder, spec.artifact, spec.key).clear()
@@ -231,6 +241,7 @@ class Scheduler:
             )
         self.run.state.artifacts[name] = artifact.fingerprint
         self.run.save_state()
+        self.journal.sealed(name, stage.parts, stage.reused_parts)
         self.display.stage_ended(name)
 
     def _begin_next_phase(self, plan: Plan) -> None:
