@@ -25,7 +25,8 @@ from pipeline.services import LocalProcess, RayProcess, started_on_ray
 from pipeline.supervision import Supervision
 from pipeline.task import PartSpec, run_part
 
-MAX_ATTEMPTS = 3  # of a part whose worker dies; a vanished node does not count
+MAX_ATTEMPTS = 3  # of a part whose worker dies
+MAX_VANISHED = 20  # machines that may vanish under one part: spot machines do, but not all of them, all the time
 POLL_S = 0.25
 LOOK_EVERY_S = 5.0  # at the machines of the cluster
 STOP_S = 5.0  # for tasks to remove what they were writing
@@ -181,7 +182,8 @@ class OnRay:
         self._poisonous = 0
         self._made: set[str] = set()  # keys of parts that are there; a slower copy may be under way yet
         self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
-        self._attempts: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}  # that died, by key
+        self._vanished: dict[str, int] = {}  # with their machines
         self.retried: deque[tuple[PartSpec, str]] = deque()  # with the cause, for the scheduler to tell
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
@@ -242,6 +244,14 @@ class OnRay:
         if spec.key in self._made:
             return Failure("its copy was faster", 0, "")
         if isinstance(error, self._ray.exceptions.NodeDiedError):
+            self._vanished[spec.key] = self._vanished.get(spec.key, 0) + 1
+            if self._vanished[spec.key] > MAX_VANISHED:
+                return Failure(
+                    f"{spec.artifact}, part {spec.name}: {MAX_VANISHED} machines vanished under it. See why (memory, "
+                    "spot prices, health checks), then give the same command again: what was committed is kept",
+                    MachineError.exit_code,
+                    str(error),
+                )
             self.submit(spec)
             self.retried.append((spec, type(error).__name__))
             return None
@@ -260,9 +270,9 @@ class OnRay:
 
     def _without(self, spec: PartSpec, poison: tuple[Poison, ...]) -> Failure | None:
         """Have a part made without the documents that kill its worker."""
-        if not poison:
+        if len(poison) == len(spec.poison):
             return self._dead(spec, None)
-        self._poisonous += len(poison)
+        self._poisonous += len(poison) - len(spec.poison)
         if self._poisonous > self._supervision.poisonous:
             return Failure(
                 f"{spec.artifact}, part {spec.name}: {self._poisonous} documents of this run killed, or hung, the "

@@ -66,7 +66,7 @@ def is_divisible(spec: PartSpec) -> bool:
 
 
 def find_poison(spec: PartSpec, deadline_s: float) -> tuple[Poison, ...]:
-    """The documents of a part that kill, or hang, a process that works on them; none if it now comes to its end.
+    """The documents of a part that kill, or hang, a process that works on them, those that are known included.
 
     Args:
         deadline_s: for one batch of a stage.
@@ -74,7 +74,7 @@ def find_poison(spec: PartSpec, deadline_s: float) -> tuple[Poison, ...]:
     Raises:
         StageError: the process dies while it reads its input, or there are more than MAX_PER_PART such documents.
     """
-    found: list[Poison] = []
+    found = list(spec.poison)
     with tempfile.TemporaryDirectory(prefix="sluice-poison-") as name:
         folder = Path(name)
         while end := _rehearse(replace(spec, poison=tuple(found), watch=folder), deadline_s):

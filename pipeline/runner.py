@@ -182,7 +182,7 @@ class Scheduler:
         if isinstance(result, Failure):
             if spec.key in self.in_flight:
                 return  # the other may do better
-            self.journal.failed(spec, result.message)
+            self.journal.failed(spec, shown(result.message))
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
