@@ -190,7 +190,7 @@ def exists(path: Path) -> bool:
     place = _place(path)
     if place is None:
         return path.exists()
-    return any(found.key == place.key for found in place.store.found(place.key))
+    return place.store.exists(place.key)
 
 
 def files_in(folder: Path, suffix: str = "") -> list[Path]:

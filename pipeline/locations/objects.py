@@ -111,6 +111,10 @@ class ObjectStore:
         """Copy an object of this store within the store."""
         self._backend.copy(self._url(source), self._url(key), partial(self._patiently, key))
 
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object now."""
+        return self._patiently(key, lambda: self._backend.exists(self._url(key)))
+
     def found(self, prefix: str) -> list[Found]:
         """The objects whose keys begin so, in the order of their keys."""
         return self._patiently(prefix, lambda: list(self._listed(prefix)))
@@ -278,6 +282,11 @@ class _S3:
     def _complete(self, url: str, upload: str, parts: list[dict[str, Any]]) -> None:
         self._call("complete_multipart_upload", url, UploadId=upload, MultipartUpload={"Parts": parts})
 
+    def exists(self, url: str) -> bool:
+        _, key = bucket_and_key(url)
+        page = self._call("list_objects_v2", url, Prefix=key, MaxKeys=1)  # the first in order is the key itself
+        return any(found["Key"] == key for found in page.get("Contents", ()))
+
     def listed(self, url: str) -> Iterator[tuple[str, int, float | None]]:
         bucket, prefix = bucket_and_key(url)
         more: dict[str, str] = {}
@@ -350,16 +359,21 @@ class _Fsspec:
 
         patiently(attempt)
 
-    def listed(self, url: str) -> Iterator[tuple[str, int, float | None]]:
+    def exists(self, url: str) -> bool:
         with fsspec_faults(url):
             files, path = fsspec_file(url)
             files.invalidate_cache()
-            head = url.removesuffix(path)
-            folder, _, _ = path.rpartition("/")
-            found = files.find(folder, detail=True)
-            for name, status in sorted(found.items()):
-                if name.startswith(path) and status.get("type") != "directory":
-                    yield head + name, int(status["size"]), _modified_s(status)
+            return bool(files.isfile(path))
+
+    def listed(self, url: str) -> Iterator[tuple[str, int, float | None]]:
+        above, _, _ = url.rpartition("/")
+        with fsspec_faults(url):
+            files, folder = fsspec_file(above)
+            files.invalidate_cache()
+            for name, status in sorted(files.find(folder, detail=True).items()):
+                found = f"{above}/{name.strip('/').removeprefix(folder.strip('/') + '/')}"
+                if found.startswith(url) and status.get("type") != "directory":
+                    yield found, int(status["size"]), _modified_s(status)
 
     def folders(self, url: str) -> list[str]:
         with fsspec_faults(url):
