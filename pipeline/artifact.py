@@ -2,7 +2,8 @@
 
     RUN/artifacts/<name>/data/<key>.<attempt>/...      files that a task wrote: invisible until recorded
     RUN/artifacts/<name>/commits/<key>.json            the commit record; the first one written wins
-    RUN/artifacts/<name>/manifests/<fingerprint>.json  seals the artifact: all records, in order
+    RUN/artifacts/<name>/gathered/*.jsonl              copies of records by the thousand, which spare opening each
+    RUN/artifacts/<name>/manifests/<fingerprint>.jsonl seals the artifact: what it is, then all records, a line each
 
 What has no record does not exist. Keys and fingerprints come from contents (stage, version, configuration, input
 digests), so another configuration never meets this one's files, and an unchanged part is never computed twice.
@@ -13,20 +14,23 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 
 DOCUMENTS_FILE = "documents.parquet"
 REMOVED_FILE = "removed.parquet"
+GATHERED_PARTS = 1000  # records copied to one file
 
 
 def digest_of(value: Any) -> str:
@@ -36,11 +40,26 @@ def digest_of(value: Any) -> str:
         TypeError: the value holds something JSON cannot express, such as a set.
         ValueError: it holds NaN or an infinity.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-@dataclass(frozen=True)
+def digests_behind(first: Any) -> Callable[[Any], str]:
+    """A function that gives ``digest_of([first, second])`` for one second value after the other, at its cost alone."""
+    begun = hashlib.sha256(b"[" + _canonical(first) + b",")
+
+    def digest(second: Any) -> str:
+        ended = begun.copy()
+        ended.update(_canonical(second) + b"]")
+        return ended.hexdigest()
+
+    return digest
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """A committed file; ``path`` is relative to its part's folder."""
 
@@ -48,6 +67,9 @@ class File:
     size_bytes: int
     sha256: str
     rows: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "size_bytes": self.size_bytes, "sha256": self.sha256, "rows": self.rows}
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,7 @@ class Part:
             "key": self.key,
             "name": self.name,
             "folder": self.folder,
-            "files": [vars(f) for f in self.files],
+            "files": [f.to_json() for f in self.files],
             "ledger": self.ledger.to_json(),
             "summary": dict(self.summary),
             "seconds": round(self.seconds, 3),
@@ -207,13 +229,14 @@ class Artifact:
             yield from read_tables(path)
 
     def to_json(self) -> dict[str, Any]:
+        """The first line of its manifest: all but the parts."""
         return {
             "name": self.name,
             "kind": self.kind,
             "fingerprint": self.fingerprint,
             "steps": [dict(step) for step in self.steps],
             "inputs": dict(self.inputs),
-            "parts": [part.to_json() for part in self.parts],
+            "parts": len(self.parts),
             "notes": list(self.notes),
             "phases": [dict(phase) for phase in self.phases],
         }
@@ -295,7 +318,7 @@ class ArtifactFolder:
         if not won:
             self.discard(part.key, attempt)
         storage.drop_local(attempt)
-        return part if won else Part.from_json(json.loads(storage.read_bytes(path)))
+        return part if won else _part_of(storage.read_bytes(path))
 
     def discard(self, key: str, attempt: Path) -> None:
         """Remove an attempt's files, unless they are the part of this key.
@@ -312,8 +335,25 @@ class ArtifactFolder:
         """The parts among ``keys`` that exist."""
         present = {path.stem for path in self._all_records()}
         found = [key for key in keys if key in present]
-        records = storage.read_all(map(self._record, found))
-        return {key: Part.from_json(json.loads(record)) for key, record in zip(found, records, strict=True)}
+        parts = self._gathered(set(found))
+        single = [key for key in found if key not in parts]
+        read = {key: _part_of(record) for key, record in zip(single, self._read_records(single), strict=True)}
+        if len(read) >= GATHERED_PARTS:
+            self.gather(read.values())
+        return {key: parts.get(key) or read[key] for key in found}
+
+    def _read_records(self, keys: Iterable[str]) -> Iterator[bytes]:
+        return storage.read_all(map(self._record, keys))
+
+    def _gathered(self, keys: Set[str]) -> dict[str, Part]:
+        """The parts among ``keys``, all of them committed, whose records were gathered."""
+        lines = (line for content in storage.read_all(self._all_gathered()) for line in content.splitlines())
+        return {values["key"]: Part.from_json(values) for values in map(orjson.loads, lines) if values["key"] in keys}
+
+    def gather(self, parts: Iterable[Part]) -> None:
+        """Put copies of the records of committed parts into one file."""
+        lines = b"".join(_record_of(part) + b"\n" for part in parts)
+        storage.replace(self.folder / "gathered" / f"{uuid.uuid4().hex[:16]}.jsonl", lines)
 
     def forget(self, unwanted: Callable[[Part], bool]) -> int:
         """Undo the commits of these parts, so that they are made again; returns how many.
@@ -321,29 +361,37 @@ class ArtifactFolder:
         Manifests that name them go first: what trusts a manifest must find its parts.
         """
         paths = self._all_records()
-        parts = (Part.from_json(json.loads(record)) for record in storage.read_all(paths))
-        records = dict(zip(paths, parts, strict=True))
-        keys = {part.key for part in records.values() if unwanted(part)}
+        parts = map(_part_of, storage.read_all(paths))
+        records = {path: part for path, part in zip(paths, parts, strict=True) if unwanted(part)}
+        keys = {part.key for part in records.values()}
         for manifest in self._all_manifests():
-            if keys & {part["key"] for part in json.loads(storage.read_bytes(manifest))["parts"]}:
+            if keys & {part.key for part in _parts_of(storage.read_bytes(manifest))}:
                 storage.remove(manifest)
+        if records:
+            self._forget_gathered()
         for path, part in records.items():
-            if part.key in keys:
-                storage.remove(path)
-                self.discard(part.key, self.folder / part.folder)
+            storage.remove(path)
+            self.discard(part.key, self.folder / part.folder)
         return len(keys)
 
     def forget_unnamed(self) -> int:
         """Undo the commits of parts that no manifest names: those that only passed rows on; returns how many."""
-        manifests = [json.loads(content) for content in storage.read_all(self._all_manifests())]
-        named = {part["key"] for manifest in manifests for part in manifest["parts"]}
+        manifests = storage.read_all(self._all_manifests())
+        named = {part.key for manifest in manifests for part in _parts_of(manifest)}
         return self.forget(lambda part: part.key not in named)
+
+    def _forget_gathered(self) -> None:
+        for path in self._all_gathered():
+            storage.remove(path)
+
+    def _all_gathered(self) -> list[Path]:
+        return storage.files_in(self.folder / "gathered", ".jsonl")
 
     def _all_records(self) -> list[Path]:
         return storage.files_in(self.folder / "commits", ".json")
 
     def _all_manifests(self) -> list[Path]:
-        return storage.files_in(self.folder / "manifests", ".json")
+        return storage.files_in(self.folder / "manifests", ".jsonl")
 
     def committed_count(self) -> int:
         """How many parts have been committed, of whichever configuration."""
@@ -357,7 +405,7 @@ class ArtifactFolder:
         return self.folder / "commits" / f"{key}.json"
 
     def _manifest(self, fingerprint: str) -> Path:
-        return self.folder / "manifests" / f"{fingerprint}.json"
+        return self.folder / "manifests" / f"{fingerprint}.jsonl"
 
     def seal(self, artifact: Artifact) -> None:
         """Write the manifest. Writing it twice is harmless: its contents follow from the fingerprint."""
@@ -369,23 +417,35 @@ class ArtifactFolder:
 
     def replace_record(self, part: Part) -> None:
         """Write the commit record of a part whose files were changed for good, in place of the earlier one."""
+        self._forget_gathered()
         storage.replace(self._record(part.key), _record_of(part))
 
     def sealed(self, fingerprint: str) -> Artifact | None:
-        """The artifact of this fingerprint, if it is complete."""
-        path = self._manifest(fingerprint)
+        """The artifact of this fingerprint, if it is complete.
+
+        Raises:
+            StageError: its manifest is damaged.
+        """
         try:
-            values = json.loads(storage.read_bytes(path))
+            content = storage.read_bytes(self._manifest(fingerprint))
         except FileNotFoundError:
             return None
+        try:
+            values, parts = orjson.loads(content.partition(b"\n")[0]), tuple(_parts_of(content))
+            is_whole = len(parts) == values["parts"]
+        except ValueError:
+            is_whole = False
+        if not is_whole:
+            path = storage.shown(self._manifest(fingerprint))
+            raise StageError(f"{path} is damaged. Remove it and run the recipe again: its parts are not made anew")
         return Artifact(
             **{
                 **values,
                 "folder": self.folder,
                 "steps": tuple(values["steps"]),
-                "parts": tuple(Part.from_json(p) for p in values["parts"]),
+                "parts": parts,
                 "notes": tuple(values["notes"]),
-                "phases": tuple(values.get("phases", ())),
+                "phases": tuple(values["phases"]),
             }
         )
 
@@ -394,8 +454,17 @@ def _record_of(part: Part) -> bytes:
     return json.dumps(part.to_json(), allow_nan=False).encode()
 
 
+def _part_of(record: bytes) -> Part:
+    return Part.from_json(orjson.loads(record))
+
+
 def _manifest_of(artifact: Artifact) -> bytes:
-    return json.dumps(artifact.to_json(), allow_nan=False, indent=1).encode()
+    head = json.dumps(artifact.to_json(), allow_nan=False).encode()
+    return b"".join(line + b"\n" for line in (head, *map(_record_of, artifact.parts)))
+
+
+def _parts_of(manifest: bytes) -> Iterator[Part]:
+    return map(_part_of, manifest.splitlines()[1:])
 
 
 def file_record(folder: Path, path: Path, rows: int | None = None, sha256: str | None = None) -> File:

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import LedgerError
 
 
-@dataclass
+@dataclass(slots=True)
 class Counts:
     """Documents of one source at one step."""
 

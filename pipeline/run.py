@@ -24,7 +24,16 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 
 from pipeline import storage
-from pipeline.artifact import Artifact, ArtifactFolder, DocumentPart, Part, Phase, digest_of, document_parts
+from pipeline.artifact import (
+    Artifact,
+    ArtifactFolder,
+    DocumentPart,
+    Part,
+    Phase,
+    digest_of,
+    digests_behind,
+    document_parts,
+)
 from pipeline.credentials import without_credentials
 from pipeline.errors import InputError, RecipeError, StageError
 from pipeline.graph import Graph, Node
@@ -221,16 +230,17 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
     upstream = [sealed[name] for name in node.inputs]
     stage = node.steps[0].stage
     base = _identity(graph, node, sealed)
+    key_of = digests_behind(base)
+    has_slices = any(_is_shuffle(graph, name) for step in node.steps for name in step.side.values())
+    steps = () if has_slices else _steps(graph, node, sealed)
+    gpus = max(getattr(step.stage, "gpus", 0.0) for step in node.steps)
     # at most one: a stage with a service commits its output, so nothing is fused behind it
     service = next((s for step in node.steps if isinstance(step.stage, Map) and (s := step.stage.service())), None)
 
     def spec(content: object, name: str, document_part: str = "", **inputs: Any) -> PartSpec:
-        key = digest_of([base, content])[:32]
-        steps = _steps(graph, node, sealed, document_part)
-        gpus = max(getattr(step.stage, "gpus", 0.0) for step in node.steps)
-        return PartSpec(
-            run.folder, node.name, key, name, steps, graph.recipe.seed, gpus=gpus, service=service, **inputs
-        )
+        key = key_of(content)[:32]
+        own = steps or _steps(graph, node, sealed, document_part)
+        return PartSpec(run.folder, node.name, key, name, own, graph.recipe.seed, gpus=gpus, service=service, **inputs)
 
     specs: list[PartSpec]
     if node.is_source:

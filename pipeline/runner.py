@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from pipeline import storage
-from pipeline.artifact import Artifact, Part, Phase
+from pipeline.artifact import GATHERED_PARTS, Artifact, Part, Phase
 from pipeline.errors import MachineError, SluiceError, StageError
 from pipeline.executors import Failure, InProcess, OnRay
 from pipeline.graph import Graph
@@ -84,6 +84,8 @@ class Scheduler:
         self.queues: dict[str, deque[PartSpec]] = {}  # by node, in graph order
         self.plans: dict[str, Plan] = {}
         self.parts: dict[str, dict[str, Part]] = {}  # by node and key
+        self.missing: dict[str, set[str]] = {}  # keys of the parts, or of those of a phase, that are still to come
+        self.fresh: dict[str, list[Part]] = {}  # parts whose records are not gathered yet
         self.phases: dict[str, list[Phase]] = {}  # of shuffles: those that are done, by node
         self.kept: set[str] = set()  # keys of the parts of shuffles that their artifacts consist of
         self.in_flight: Counter[str] = Counter()  # how often each part is under way, by key
@@ -141,6 +143,7 @@ class Scheduler:
         committed = self.run.artifact_folder(name).committed(s.key for s in plan.specs)
         self.parts[name].update(committed)
         self.queues[name] = deque(s for s in plan.specs if s.key not in committed)
+        self.missing[name] = {spec.key for spec in self.queues[name]}
         progress = self.stages[name]
         progress.parts += len(plan.specs)
         progress.reused_parts += len(committed)
@@ -186,6 +189,8 @@ class Scheduler:
             self._raise(result)
         assert isinstance(result, Part)
         self.parts[spec.artifact][spec.key] = result
+        self.missing[spec.artifact].discard(spec.key)
+        self._gather(spec.artifact, result)
         self.journal.ended(spec, result)
         self.watch.ended(spec, result.seconds)
         if self.plans[spec.artifact].node.tells_steps:
@@ -193,6 +198,14 @@ class Scheduler:
         self._show(spec.artifact, result)
         self._tell_failures(spec, result)
         self._seal_if_complete(spec.artifact)
+
+    def _gather(self, name: str, part: Part) -> None:
+        """Gather records by the thousand, for the runs that go on from here."""
+        fresh = self.fresh.setdefault(name, [])
+        fresh.append(part)
+        if len(fresh) >= GATHERED_PARTS:
+            self.run.artifact_folder(name).gather(fresh)
+            fresh.clear()
 
     def _raise(self, failure: Failure) -> None:
         message = shown(failure.message)
@@ -218,7 +231,7 @@ class Scheduler:
 
     def _seal_if_complete(self, name: str) -> None:
         plan, parts = self.plans[name], self.parts[name]
-        if any(s.key not in parts for s in plan.specs):
+        if self.missing[name]:
             return
         if plan.node.is_shuffle and plan.specs:
             self._begin_next_phase(plan)

@@ -263,8 +263,8 @@ def _artifact_folders(run: Run) -> list[ArtifactFolder]:
 def _token_parts(folder: ArtifactFolder) -> dict[str, list[Artifact]]:
     """By its part's key, the sealed token artifacts of a folder: several recipes may have led to one part."""
     by_key: dict[str, list[Artifact]] = {}
-    for path in sorted((folder.folder / "manifests").glob("*.json")):
-        artifact = folder.sealed(path.stem)
+    for fingerprint in folder.fingerprints():
+        artifact = folder.sealed(fingerprint)
         if artifact is not None and artifact.kind == "tokens":
             (part,) = artifact.parts
             by_key.setdefault(part.key, []).append(artifact)

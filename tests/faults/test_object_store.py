@@ -19,6 +19,7 @@ import botocore.session
 import pytest
 
 from tests.conftest import REPOSITORY, S3_SECRET, Sluice
+from tests.manifests import name_of, parts_of
 from tests.servers import SLOW_DOWN, Fault, FaultyServer, Request, faulty_server, put_objects, s3_server
 
 BUCKET = "bucket"
@@ -136,9 +137,10 @@ Contents = dict[str, list[tuple[str, list[tuple[str, str]], Any]]]
 def contents(manifests: list[bytes]) -> Contents:
     """By artifact its parts: name, files with their digests, ledger."""
     found: Contents = {}
-    for manifest in map(json.loads, manifests):
-        parts = [(p["name"], [(f["path"], f["sha256"]) for f in p["files"]], p["ledger"]) for p in manifest["parts"]]
-        found[manifest["name"]] = parts
+    for manifest in manifests:
+        found[name_of(manifest)] = [
+            (p["name"], [(f["path"], f["sha256"]) for f in p["files"]], p["ledger"]) for p in parts_of(manifest)
+        ]
     return found
 
 
@@ -146,7 +148,7 @@ def contents(manifests: list[bytes]) -> Contents:
 def undisturbed(recipe: Path, stored_address: str) -> Contents:
     """What a run in a folder gives, of which nothing is in a store."""
     Sluice(stored_address).run(recipe)
-    return contents([path.read_bytes() for path in (recipe.parent / "run").glob("artifacts/*/manifests/*.json")])
+    return contents([path.read_bytes() for path in (recipe.parent / "run").glob("artifacts/*/manifests/*.jsonl")])
 
 
 def stored_contents(store: Store, name: str) -> Contents:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import RAY_CLIENT_PORT, Sluice
+from tests.manifests import parts_of
 
 PARTS = 4
 
@@ -39,9 +40,9 @@ def write_recipe(
 def documents(run: Path, artifact: str = "kept") -> list[tuple[str, str]]:
     """Id and text of all committed documents of an artifact, sorted."""
     state = json.loads((run / "run.json").read_text())
-    manifest = json.loads((run / f"artifacts/{artifact}/manifests/{state['artifacts'][artifact]}.json").read_text())
+    manifest = run / f"artifacts/{artifact}/manifests/{state['artifacts'][artifact]}.jsonl"
     rows = []
-    for part in manifest["parts"]:
+    for part in parts_of(manifest.read_text()):
         for file in part["files"]:
             if file["path"] == "documents.parquet":
                 table = pq.read_table(run / "artifacts" / artifact / part["folder"] / file["path"])
@@ -133,11 +134,12 @@ def test_a_ledger_tampered_with_on_storage_fails_the_run(tmp_path: Path, sluice:
     sluice.run(recipe)
     state = json.loads((tmp_path / "run/run.json").read_text())
     (manifest,) = (tmp_path / "run/artifacts/kept/manifests").iterdir()
-    contents = json.loads(manifest.read_text())
-    contents["parts"][0]["ledger"]["kept"]["docs"]["kept"] += 1
-    manifest.write_text(json.dumps(contents))
+    head, *records = manifest.read_text().splitlines()
+    first = json.loads(records[0])
+    first["ledger"]["kept"]["docs"]["kept"] += 1
+    manifest.write_text("\n".join([head, json.dumps(first), *records[1:], ""]))
     for name in ("last", "also"):
-        (tmp_path / f"run/artifacts/{name}/manifests/{state['artifacts'][name]}.json").unlink()
+        (tmp_path / f"run/artifacts/{name}/manifests/{state['artifacts'][name]}.jsonl").unlink()
     output = sluice.run(recipe, status=1)
     assert "kept kept 9 documents but" in output
 
@@ -274,8 +276,8 @@ def shuffle_recipe(folder: Path, marker: Path) -> Path:
 def parts_made(run: Path, artifact: str) -> dict[str, str]:
     """Name and digests of each part of the sealed artifact."""
     state = json.loads((run / "run.json").read_text())
-    manifest = json.loads((run / f"artifacts/{artifact}/manifests/{state['artifacts'][artifact]}.json").read_text())
-    return {part["name"]: json.dumps([f["sha256"] for f in part["files"]]) for part in manifest["parts"]}
+    manifest = run / f"artifacts/{artifact}/manifests/{state['artifacts'][artifact]}.jsonl"
+    return {p["name"]: json.dumps([f["sha256"] for f in p["files"]]) for p in parts_of(manifest.read_text())}
 
 
 def test_a_shuffle_passes_rows_between_parts_and_leaves_a_slice_for_each(tmp_path: Path, sluice: Sluice) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from tests.conftest import Sluice
 from tests.faults.test_runs import PARTS, documents, leftovers, write_recipe
+from tests.manifests import parts_of
 
 
 def files_of(run: Path, artifact: str) -> dict[str, dict[str, str]]:
     """By part, the digest of each of its files."""
     (manifest,) = (run / f"artifacts/{artifact}/manifests").iterdir()
-    parts = json.loads(manifest.read_text())["parts"]
+    parts = parts_of(manifest.read_text())
     return {part["name"]: {file["path"]: file["sha256"] for file in part["files"]} for part in parts}
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.artifact import Artifact, ArtifactFolder, Part, digest_of, file_record
+from pipeline.artifact import Artifact, ArtifactFolder, Part, digest_of, digests_behind, file_record
+from pipeline.errors import StageError
 from pipeline.ledger import Counts, Ledger
 from tests.stages.in_process import artifact_of, texts
 
@@ -143,3 +144,52 @@ def test_a_part_without_documents_has_no_file_and_adds_none(tmp_path: Path) -> N
     both = Artifact("docs", "documents", "f", folder.folder, (), {}, (empty, *artifact.parts))
     assert [table["id"].to_pylist() for table in both.tables()] == [["a"]]
     assert list(both.removed()) == []
+
+
+def test_a_manifest_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    folder = ArtifactFolder(tmp_path, "web")
+    parts = tuple(folder.commit(attempt(folder, b"one", key)) for key in ("a", "b"))
+    folder.seal(Artifact("web", "documents", "f1", folder.folder, (), {}, parts))
+    path = folder.folder / "manifests/f1.jsonl"
+    whole = path.read_bytes()
+    for cut in (0, whole.index(b"\n") + 1, whole.rindex(b"\n", 0, -1) + 1, len(whole) - 2):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(StageError, match=r"f1\.jsonl is damaged"):
+            folder.sealed("f1")
+
+
+def test_gathered_records_stand_for_those_of_the_parts(tmp_path: Path) -> None:
+    folder = ArtifactFolder(tmp_path, "web")
+    parts = [folder.commit(attempt(folder, key.encode(), key)) for key in "abc"]
+    folder.gather(parts[:2])
+    for key in "ab":
+        (folder.folder / "commits" / f"{key}.json").write_bytes(b"not opened")
+    assert [part.to_json() for part in folder.committed("cab").values()] == [parts[i].to_json() for i in (2, 0, 1)]
+    (folder.folder / "commits/a.json").unlink()
+    assert list(folder.committed("abc")) == ["b", "c"]
+
+
+def test_a_gathered_record_is_not_believed_once_its_part_is_forgotten_and_made_again(tmp_path: Path) -> None:
+    folder = ArtifactFolder(tmp_path, "web")
+    folder.gather([folder.commit(attempt(folder, b"one", "a"))])
+    assert folder.forget(lambda part: True) == 1
+    again = folder.commit(attempt(folder, b"two", "a"))
+    assert folder.committed("a")["a"].to_json() == again.to_json()
+
+
+def test_many_records_that_were_read_one_by_one_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.artifact.GATHERED_PARTS", 3)
+    folder = ArtifactFolder(tmp_path, "web")
+    for key in "abc":
+        folder.commit(attempt(folder, key.encode(), key))
+    found = folder.committed("abc")
+    for path in (folder.folder / "commits").iterdir():
+        path.write_bytes(b"not opened")
+    assert {key: part.to_json() for key, part in folder.committed("abc").items()} == {
+        key: part.to_json() for key, part in found.items()
+    }
+
+
+@given(JSON, JSON)
+def test_a_digest_behind_another_value_is_that_of_both(first: Any, second: Any) -> None:
+    assert digests_behind(first)(second) == digest_of([first, second])

@@ -18,6 +18,7 @@ import pytest
 from pipeline.metrics import COUNTERS
 from tests.conftest import REPOSITORY, Sluice
 from tests.faults.test_runs import PARTS, write_recipe
+from tests.manifests import parts_of
 
 DASHBOARD = REPOSITORY / "deploy/grafana/sluice.json"
 OWN_TAGS = ("run", "stage", "step", "source", "outcome", "reason", "cause")
@@ -81,7 +82,7 @@ def test_what_a_node_exports_is_what_the_ledger_says(tmp_path: Path, cluster: tu
         finally:
             driver.kill()
     (manifest,) = manifests.iterdir()
-    parts = json.loads(manifest.read_text())["parts"]
+    parts = parts_of(manifest.read_text())
     expected: Counter[tuple[tuple[str, str], ...]] = Counter()
     for part in parts:
         for step, sources in part["ledger"].items():
