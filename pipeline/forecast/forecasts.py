@@ -184,7 +184,11 @@ class Forecaster:
     def _wide(self, node: Node) -> NodeForecast:
         """A node that sees its input whole."""
         artifact = self._sealed[node.name]
-        holding = [name for name in node.inputs if self._sealed[name].kind == "documents"]
+        removal = next((n for n in self._sampled.nodes if node.name in n.steps[0].side.values()), None)
+        inputs = (
+            removal.inputs if removal and artifact.kind == "duplicates" else node.inputs
+        )  # signatures are no others
+        holding = [name for name in inputs if self._sealed[name].kind == "documents"]
         received, had = self._coming_from(holding), sum(_documents(self._sealed[name]) for name in holding)
         others = (self._growth[name] for name in node.inputs)
         growth = received.scaled(1 / had) if had else max(others, key=lambda g: g.value, default=Interval.exactly(1.0))
@@ -194,8 +198,8 @@ class Forecaster:
         core_seconds = Interval.sum(one for one, _ in seconds)
         size = sum(float(phase["size_bytes"]) for phase in phases)
         written, tokens = growth.scaled(size), None
-        if artifact.kind == "duplicates":
-            written = self._removed_growth(artifact, growth).scaled(size)
+        if removal and artifact.kind == "duplicates":
+            written = self._removed_growth(removal, artifact, growth).scaled(size)
         elif artifact.kind == "tokens":
             tokens = growth.scaled(sum(split["tokens"] for split in _token_splits(artifact)))
         elif not node.is_shuffle:
@@ -216,10 +220,9 @@ class Forecaster:
         """How many documents artifacts hold in the whole run."""
         return Interval.sum(self._growth[name].scaled(_documents(self._sealed[name])) for name in names)
 
-    def _removed_growth(self, duplicates: Artifact, growth: Interval) -> Interval:
+    def _removed_growth(self, node: Node, duplicates: Artifact, growth: Interval) -> Interval:
         """By how much what is written about duplicates grows: some of it with the documents, some with those that go;
         and notes how many stay."""
-        node = next(node for node in self._sampled.nodes if duplicates.name in node.steps[0].side.values())
         received, kept = self._coming_from(node.inputs), self._kept_of(node, duplicates)
         self._distinct[duplicates.name] = kept
         had = sum(_documents(self._sealed[name]) for name in node.inputs)
