@@ -217,11 +217,11 @@ def test_tasks_that_together_take_too_much_memory_run_one_after_another(tmp_path
 
 @pytest.mark.slow
 def test_a_document_that_no_machine_has_memory_for_goes_to_the_ledger(tmp_path: Path) -> None:
-    hungry = "'tests.faults.stages:TakesMemory': {document: hungry, megabytes: 7000, seconds: 4}"
+    hungry = "'tests.faults.stages:TakesMemory': {document: hungry, megabytes: 9000, seconds: 4}"
     recipe = write_recipe(tmp_path, f"{{{hungry}}},", seconds=0)
     with (tmp_path / "docs-05.jsonl").open("a") as file:
         file.write('{"text": "hungry"}\n')
-    environment = {"RAY_memory_usage_threshold": memory_threshold(3500 << 20)}
+    environment = {"RAY_memory_usage_threshold": memory_threshold(6000 << 20)}
     with cluster(1, environment, memory=2 << 30) as machines:
         Driver(machines.address, recipe, tmp_path / "run").end()
     ledgers = [ledger for _, _, ledger in contents(tmp_path / "run")["kept"]]
