@@ -25,7 +25,9 @@ app = typer.Typer(
     "(disk full, no Ray), 130 interrupted. After 1, 3 and 130 the same command goes on where it was.",
 )
 
-RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
+]
 
 
 def run_folder(location: str) -> Path:
@@ -395,10 +397,12 @@ def mix_learn(
 
 def main() -> None:
     """Entry point: errors for the user become one message and an exit status."""
+    from pipeline.fetched import told
+
     try:
         app()
     except SluiceError as error:
-        print(f"error: {shown(str(error))}", file=sys.stderr)
+        print(f"error: {shown(told(str(error)))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -19,6 +19,7 @@ from pipeline import storage
 from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.executors import InProcess, OnRay
+from pipeline.fetched import told
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.locations.location import SERVER_REASONS, shown
@@ -36,7 +37,7 @@ from pipeline.take_down import take_down as take_documents_down
 
 
 def run_recipe(
-    path: Path,
+    recipe: str | Path,
     overrides: Sequence[str],
     out: Path | None,
     address: str | None,
@@ -46,6 +47,7 @@ def run_recipe(
     """Validate a recipe, run what is missing, write the report.
 
     Args:
+        recipe: path or URL of its file.
         retry: read again the parts in which a server's file could not be had in an earlier run.
 
     Raises:
@@ -53,7 +55,7 @@ def run_recipe(
         SluiceError: the run stopped; giving the same command again goes on from there.
     """
     started = time.monotonic()
-    graph = build_graph(load_recipe(path, overrides))
+    graph = build_graph(load_recipe(recipe, overrides))
     run = Run((out or Path("runs") / graph.recipe.name).resolve())
     storage.check(run.folder)
     with run.at_work():
@@ -92,7 +94,7 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
                 Scheduler(run, graph, sealed, digests, display).execute(OnRay(address, graph.recipe.supervision))
         run.state.status = "done"
     except SluiceError as error:
-        run.state.status, run.state.message = "failed", shown(str(error))
+        run.state.status, run.state.message = "failed", shown(told(str(error)))
         if not isinstance(error, MachineError):  # on a full disk the report could not be written either
             write_report(run)
         raise
@@ -131,17 +133,17 @@ def _is_finished(run: Run, graph: Graph, fingerprints: Mapping[str, str]) -> boo
     return state.status == "done" and is_same and storage.exists(run.folder / "report.html")
 
 
-def validate(path: Path, overrides: Sequence[str], full: bool) -> str:
+def validate(recipe: str | Path, overrides: Sequence[str], full: bool) -> str:
     """What to print for a valid recipe: a summary, or the whole recipe with every default.
 
     Raises:
         RecipeError: all problems.
     """
-    graph = build_graph(load_recipe(path, overrides))
+    graph = build_graph(load_recipe(recipe, overrides))
     if full:
         return full_recipe(graph)
     parts = sum(len(node.splits) for node in graph.nodes)
-    lines = [f"{path} is valid: {len(graph.nodes)} artifacts, {parts} input parts"]
+    lines = [f"{shown(str(recipe))} is valid: {len(graph.nodes)} artifacts, {parts} input parts"]
     for node in graph.nodes:
         stages = " -> ".join(step.stage.name for step in node.steps)
         inputs = f" from {', '.join(node.inputs)}" if node.inputs else f" ({len(node.splits)} parts)"

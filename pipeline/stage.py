@@ -17,11 +17,13 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo, model_validator
 
 from pipeline.artifact import Artifact, DocumentPart, Phase
+from pipeline.errors import InputError
+from pipeline.fetched import fetched, location_of
 from pipeline.ledger import Counts
-from pipeline.locations.location import InputFile
+from pipeline.locations.location import InputFile, absolute, base_of, is_url
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -53,13 +55,19 @@ PAYLOAD = pa.field("payload", pa.large_binary())
 """Raw bytes (HTML, PDF) of a document whose text has not been extracted yet; extraction removes the column."""
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base", Path.cwd())
-    return Path(base) / path.expanduser()
+def _on_this_machine(path: object, info: ValidationInfo) -> object:
+    if not isinstance(path, str) and (not isinstance(path, Path) or path.is_absolute()):
+        return path
+    location = absolute(str(path), base_of(info.context))
+    try:
+        return fetched(location) if is_url(location) else Path(location)
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
-RecipePath = Annotated[Path, AfterValidator(_absolute)]
-"""A path in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts."""
+RecipePath = Annotated[Path, BeforeValidator(_on_this_machine), PlainSerializer(location_of, when_used="json")]
+"""A path or URL in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts.
+What a URL names is fetched when the recipe is read, and before a task starts: the stage finds a path of its machine."""
 
 
 class Options(BaseModel):

@@ -52,12 +52,19 @@ def mirror_of(url: str, options: RemoteOptions | None = None) -> Path:
         RecipeError: runs cannot be kept at such a URL.
     """
     url = parsed_store(url)
-    scratch = Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
-    root = scratch / hashlib.sha256(url.encode()).hexdigest()[:16]
-    if options is None:
-        options = RemoteOptions(connections=CONNECTIONS, endpoint=s3_endpoint(RemoteOptions()))
-    attach(root, ObjectStore(url, options, scratch / "hosts"))
+    root = scratch() / hashlib.sha256(url.encode()).hexdigest()[:16]
+    attach(root, ObjectStore(url, options or store_options(), scratch() / "hosts"))
     return root
+
+
+def scratch() -> Path:
+    """The folder of this machine for what it fetches."""
+    return Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
+
+
+def store_options() -> RemoteOptions:
+    """How to reach stores, as this process is told by its environment: other machines are told the same."""
+    return RemoteOptions(connections=CONNECTIONS, endpoint=s3_endpoint(RemoteOptions()))
 
 
 def attach(root: Path, store: ObjectStore) -> None:

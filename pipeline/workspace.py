@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import storage
+from pipeline import fetched, storage
 from pipeline.locations.objects import ObjectStore
 from pipeline.stage import Shuffle, Task
 
@@ -32,6 +32,7 @@ WRITING = ".writing"  # end of the names of files that are not whole yet; others
 @contextmanager
 def ready(spec: PartSpec) -> Iterator[PartSpec]:
     """The task with all that it reads on this machine."""
+    fetched.bring(step.config for step in spec.steps)
     if spec.store is None:
         yield spec
         return

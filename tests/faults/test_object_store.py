@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Store:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, recipe: Path, name: str, status: int = 0) -> str:
+    def run(self, recipe: Path | str, name: str, status: int = 0) -> str:
         """`sluice run` to its end in a folder of the store; returns what it printed."""
         process = self.start("run", recipe, "--out", f"s3://{BUCKET}/{name}")
         output, _ = process.communicate(timeout=300)
@@ -184,6 +185,52 @@ def test_a_run_in_a_store_is_that_in_a_folder_and_all_commands_read_it(
     assert "stored: done, 8 of 8 artifacts are there" in said("status")
     assert "tokens" in said("explain", "--shard", "tokens/code/train-00000.bin:5")
     assert said("report").strip() == f"s3://{BUCKET}/plain/report.html"
+
+
+RECIPE_IN_A_STORE = """
+name: stored
+artifacts:
+  web: {stage: json_lines, files: pages/web-*.jsonl, columns: {url: link}, remote: {endpoint: "ENDPOINT"}}
+  clean:
+    from: web
+    chain:
+      - url_filter: {lists: {mine: lists/bad.txt}}
+      - decontaminate: {files: ../sets/*.jsonl, ngram: 8}
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_and_all_that_it_names_can_lie_in_a_store(store: Store, stored_address: str, tmp_path: Path) -> None:
+    """Each raylet fetches the lists for itself: they share no folder."""
+    draws = random.Random(2)
+    texts = [" ".join(draws.choices(WORDS, k=40)) for _ in range(40)]
+    objects = {
+        f"recipes/pages/web-{part}.jsonl": "".join(
+            json.dumps({"text": text, "link": f"http://{'bad' if text in texts[::5] else 'good'}.example/"}) + "\n"
+            for text in texts[part::4]
+        )
+        for part in range(4)
+    }
+    objects |= {"recipes/recipe.yaml": RECIPE_IN_A_STORE.replace("ENDPOINT", store.behind)}
+    objects |= {"recipes/lists/bad.txt": "bad.example\n", "sets/quiz.jsonl": json.dumps({"question": texts[6]}) + "\n"}
+    client = store.client()
+    for key, content in objects.items():
+        client.put_object(Bucket=BUCKET, Key=key, Body=content.encode())
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.replace("pages/", f"s3://{BUCKET}/recipes/pages/"))
+    store.run(f"s3://{BUCKET}/recipes/recipe.yaml", "recipes/run")
+    sluice = ["run", tmp_path / "recipes/recipe.yaml", "--out", tmp_path / "run"]
+    done = subprocess.run(store.command(*sluice), env=store.environment, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    local = contents([path.read_bytes() for path in (tmp_path / "run").glob("artifacts/*/manifests/*.jsonl")])
+    assert stored_contents(store, "recipes/run") == local
+    dropped: Counter[str] = Counter()
+    for _, _, ledger in local["clean"]:
+        for step in ledger.values():
+            for counts in step.values():
+                dropped.update(counts.get("dropped", {}))
+    assert dropped == {"blocked_domain": 8, "evaluation_passage": 1}
 
 
 def every(n: int, fault: Fault, wanted: Callable[[Request], bool] = lambda request: True) -> Callable[..., Any]:
