@@ -109,12 +109,20 @@ def clean(
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
 ) -> None:
-    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies."""
+    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies.
+
+    Of an export in an object store: all of it, if it was left unfinished.
+    """
     from pipeline.clean import clean as clean_run
+    from pipeline.clean import clean_export
+    from pipeline.publishing import is_unfinished
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
+    if is_unfinished(run):
+        leftovers = clean_export(run, older_than * 3600, dry_run)
+    else:
+        leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
     for leftover in leftovers:
         place = leftover.path if leftover.kind == "fetched files" else shown(leftover.path)
         print(f"{leftover.kind}: {place} ({leftover.size_bytes:,} bytes)")
@@ -211,7 +219,12 @@ def export(
         str,
         typer.Option("--format", help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The new folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", parser=run_folder, metavar="FOLDER", help="The new folder, or its URL: s3://bucket/tokens."
+        ),
+    ],
     split: Annotated[str, typer.Option("--split", help="train or held_out.")] = "train",
     source: Annotated[
         list[str] | None, typer.Option("--source", help="Only this source; may be given several times.")
@@ -220,11 +233,12 @@ def export(
 ) -> None:
     """Write token shards in the format of another trainer."""
     from pipeline import commands
+    from pipeline.storage import shown
     from stages.tokenize.exports import export as export_tokens
 
     done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source)
     print(
-        f"{done.folder}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
+        f"{shown(done.folder)}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
         f"{done.size_bytes:,} bytes, of which {done.linked_bytes:,} are links"
     )
     for note in done.notes:
