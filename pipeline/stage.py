@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo, model_validator
 
+from pipeline import storage
 from pipeline.artifact import Artifact, DocumentPart, Phase
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RecipeError
 from pipeline.fetched import fetched, location_of
 from pipeline.ledger import Counts
 from pipeline.locations.location import InputFile, absolute, base_of, is_url
@@ -68,6 +69,21 @@ def _on_this_machine(path: object, info: ValidationInfo) -> object:
 RecipePath = Annotated[Path, BeforeValidator(_on_this_machine), PlainSerializer(location_of, when_used="json")]
 """A path or URL in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts.
 What a URL names is fetched when the recipe is read, and before a task starts: the stage finds a path of its machine."""
+
+
+def _in_place(path: object, info: ValidationInfo) -> object:
+    if not isinstance(path, str) and (not isinstance(path, Path) or path.is_absolute()):
+        return path
+    location = absolute(str(path), base_of(info.context))
+    try:
+        return storage.store_path(location) if is_url(location) else Path(location)
+    except RecipeError as error:
+        raise ValueError(str(error)) from error
+
+
+RecipeFolder = Annotated[Path, BeforeValidator(_in_place), PlainSerializer(storage.shown, when_used="json")]
+"""A folder in a recipe that is read and written where it lies, on a file system or in an object store: by the functions
+of pipeline.storage alone, which know its path for the mirror of one in a store."""
 
 
 class Options(BaseModel):

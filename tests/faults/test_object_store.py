@@ -233,6 +233,28 @@ def test_a_recipe_and_all_that_it_names_can_lie_in_a_store(store: Store, stored_
     assert dropped == {"blocked_domain": 8, "evaluation_passage": 1}
 
 
+@pytest.mark.slow
+def test_a_run_in_a_store_goes_against_an_index_in_another(store: Store, recipe: Path, tmp_path: Path) -> None:
+    """The second run of the same pages keeps none of them."""
+    kept = {}
+    for name in ("first", "second"):
+        text = RECIPE.replace(
+            "from: [clean, code]}", f"from: [clean, code], against: s3://indexes/all, add_as: {name}, max_loss: 1}}"
+        )
+        text = text.partition("  tokens:")[0].replace("files: ", f"source: {name}-KIND, files: {recipe.parent}/")
+        text = text.replace("KIND", "web", 1).replace("KIND", "code", 1)
+        (tmp_path / "recipe.yaml").write_text(text)
+        if name == "first":
+            put_objects(store.behind, "indexes", {})
+        store.run(tmp_path / "recipe.yaml", f"against-{name}")
+        ledgers = [ledger for _, _, ledger in stored_contents(store, f"against-{name}")["unique"]]
+        kept[name] = sum(n["kept"] for ledger in ledgers for step in ledger.values() for n in step.values())
+    assert kept["first"] > 200
+    assert kept["second"] == 0
+    keys = [f["Key"] for f in store.client().list_objects_v2(Bucket="indexes")["Contents"]]
+    assert [key for key in keys if "/generations/" in key] == ["all/generations/1.json", "all/generations/2.json"]
+
+
 def every(n: int, fault: Fault, wanted: Callable[[Request], bool] = lambda request: True) -> Callable[..., Any]:
     """A chooser that lets a fault befall each n-th of the wanted requests."""
     count = iter(range(1 << 30))
