@@ -119,6 +119,11 @@ def fetched(url: str) -> FetchedPath:
     return _there(origin, tuple(PurePosixPath(below).parts))
 
 
+def not_fetched(url: str) -> FetchedPath:
+    """A path that stands for a URL where its content is not wanted, as in the options of a finished run."""
+    return _there(Origin(url, (), storage.store_options()), (PurePosixPath(shown(url)).name,))
+
+
 def bring(configs: Iterable[BaseModel]) -> None:
     """Have all on this machine that these options name by URL.
 

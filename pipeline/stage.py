@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from pipeline import storage
 from pipeline.artifact import Artifact, DocumentPart, Phase
 from pipeline.errors import InputError, RecipeError
-from pipeline.fetched import fetched, location_of
+from pipeline.fetched import fetched, location_of, not_fetched
 from pipeline.ledger import Counts
 from pipeline.locations.location import InputFile, absolute, base_of, is_url
 
@@ -60,6 +60,8 @@ def _on_this_machine(path: object, info: ValidationInfo) -> object:
     if not isinstance(path, str) and (not isinstance(path, Path) or path.is_absolute()):
         return path
     location = absolute(str(path), base_of(info.context))
+    if is_url(location) and not info.context:
+        return not_fetched(location)
     try:
         return fetched(location) if is_url(location) else Path(location)
     except InputError as error:
@@ -68,7 +70,8 @@ def _on_this_machine(path: object, info: ValidationInfo) -> object:
 
 RecipePath = Annotated[Path, BeforeValidator(_on_this_machine), PlainSerializer(location_of, when_used="json")]
 """A path or URL in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts.
-What a URL names is fetched when the recipe is read, and before a task starts: the stage finds a path of its machine."""
+What a URL names is fetched when the recipe is read, and before a task starts: the stage finds a path of its machine.
+The options of a finished run are validated without a context: what they were may be gone, and nothing is fetched."""
 
 
 def _in_place(path: object, info: ValidationInfo) -> object:

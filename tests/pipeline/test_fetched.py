@@ -62,6 +62,10 @@ def put(front: FaultyServer, key: str, content: bytes) -> None:
     client.put_object(Bucket="bucket", Key=key, Body=content)
 
 
+def configured(options: dict[str, Any]) -> UrlFilterConfig:
+    return UrlFilterConfig.model_validate(options, context={"base": "/"})
+
+
 def identities(graph: Graph) -> list[Any]:
     return [step.stage.config.identity() for node in graph.nodes for step in node.steps]
 
@@ -138,7 +142,7 @@ def test_another_machine_fetches_the_same_for_itself(
     front: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the driver's environment: how to reach the store comes with the task."""
-    config = UrlFilterConfig.model_validate({"lists": {"mine": "s3://bucket/recipes/here/lists/bad.txt"}})
+    config = configured({"lists": {"mine": "s3://bucket/recipes/here/lists/bad.txt"}})
     (tmp_path / "config").write_bytes(pickle.dumps(config))
     there = (
         "import pickle, sys; from pipeline.fetched import bring\n"
@@ -159,7 +163,7 @@ def test_another_machine_fetches_the_same_for_itself(
 def test_what_has_changed_since_the_run_began_is_refused(
     front: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = UrlFilterConfig.model_validate({"lists": {"mine": "s3://bucket/recipes/here/lists/bad.txt"}})
+    config = configured({"lists": {"mine": "s3://bucket/recipes/here/lists/bad.txt"}})
     sent = pickle.dumps(config)
     put(front, "recipes/here/lists/bad.txt", b"worse.example\n")
     monkeypatch.setenv("SLUICE_SCRATCH", str(tmp_path / "elsewhere"))
@@ -170,7 +174,7 @@ def test_what_has_changed_since_the_run_began_is_refused(
 
 def test_an_option_is_told_as_its_url(front: FaultyServer) -> None:
     url = "s3://bucket/recipes/here/lists/bad.txt"
-    config = UrlFilterConfig.model_validate({"lists": {"mine": url}})
+    config = configured({"lists": {"mine": url}})
     assert config.model_dump(mode="json")["lists"]["mine"]["files"] == [url]
     (path,) = config.lists["mine"].files
     assert location_of(path) == url
@@ -226,3 +230,10 @@ def test_derived_paths_travel_too(front: FaultyServer) -> None:
     again = pickle.loads(pickle.dumps(folder / "quiz.jsonl"))
     assert again == folder / "quiz.jsonl"
     assert isinstance(again, FetchedPath)
+
+
+def test_for_the_options_of_a_finished_run_nothing_is_fetched(front: FaultyServer) -> None:
+    url = "s3://bucket/recipes/here/lists/bad.txt"
+    config = UrlFilterConfig.model_validate({"lists": {"mine": url}})
+    assert not front.requests
+    assert config.model_dump(mode="json")["lists"]["mine"]["files"] == [url]
