@@ -72,7 +72,7 @@ class File:
         return {"path": self.path, "size_bytes": self.size_bytes, "sha256": self.sha256, "rows": self.rows}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """A commit record: the files of one task, and what became of its documents."""
 
@@ -85,13 +85,19 @@ class Part:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    gpus: float = 0.0  # that it had, or its share of those of a service
+    is_first: bool = False  # that its process made of this artifact, or phase: loading models is in its seconds
     digest_as_made: str | None = None  # before documents were taken down (pipeline.take_down), if some were
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Digest of the part's contents, whatever task wrote them and whenever. That documents are taken down does not
         change it: what was made from the part is not made again for that."""
         return self.digest_as_made or digest_of([[f.path, f.sha256] for f in self.files])
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -104,6 +110,8 @@ class Part:
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
             "peak_memory_bytes": self.peak_memory_bytes,
+            "gpus": self.gpus,
+            "is_first": self.is_first,
             **({"digest_as_made": self.digest_as_made} if self.digest_as_made else {}),
         }
 
@@ -143,7 +151,10 @@ class Phase:
             "seconds": round(sum(part.seconds for part in self.parts), 3),
             "cpu_seconds": round(sum(part.cpu_seconds for part in self.parts), 3),
             "peak_memory_bytes": max(part.peak_memory_bytes for part in self.parts),
-            "size_bytes": sum(file.size_bytes for part in self.parts for file in part.files),
+            "size_bytes": sum(part.size_bytes for part in self.parts),
+            "gpu_seconds": round(sum(part.seconds * part.gpus for part in self.parts), 3),
+            "first_parts": sum(part.is_first for part in self.parts),
+            "first_cpu_seconds": round(sum(part.cpu_seconds for part in self.parts if part.is_first), 3),
         }
 
 

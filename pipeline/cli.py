@@ -88,6 +88,38 @@ def run(
 
 
 @app.command()
+def plan(
+    recipe: RecipeArgument,
+    sample: Annotated[
+        str, typer.Option("--sample", metavar="SHARE", help="Of each source's input files; 4 of each at least.")
+    ] = "0.1%",
+    set_: SetOption = None,
+    out: OutOption = None,
+    address: AddressOption = None,
+    prices: Annotated[
+        Path | None, typer.Option("--prices", metavar="FILE", help="Tell money, too; see deploy/prices.yaml.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run a recipe on a sample of its input files and forecast what the whole run comes to.
+
+    Example: sluice plan recipe.yaml --sample 0.1% --prices deploy/prices.yaml
+
+    The sample's run is kept in runs/NAME.plan: a larger sample goes on from it.
+    """
+    from pipeline.forecast import command
+
+    console = Console(stderr=json_)
+    forecast = command.plan(recipe, set_ or [], sample, out, address, prices, console)
+    if json_:
+        print(command.as_json(forecast))
+        return
+    console.print(command.as_table(forecast))
+    for sentence in command.sentences(forecast):
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def status(run: RunArgument) -> None:
     """Show how far a run is."""
     from pipeline import commands

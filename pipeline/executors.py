@@ -206,9 +206,11 @@ class OnRay:
     def submit(self, spec: PartSpec) -> None:
         if spec.service and spec.artifact not in self._services:
             self._services[spec.artifact] = started_on_ray(spec.service, self._resources)
-        spec = replace(spec, service=None, processes=self._services.get(spec.artifact, ()))
+        processes, gpus = self._services.get(spec.artifact, ()), min(spec.gpus, self._gpus)
+        of_service = spec.service.gpus * len(processes) / self.slots if spec.service and self._gpus else 0.0
+        spec = replace(spec, service=None, processes=processes, gpus_had=gpus + of_service)
         cpus = max(1, min(spec.cpus, self._widest))
-        options = {"num_cpus": cpus, "num_gpus": min(spec.gpus, self._gpus), "name": f"{spec.artifact}:{spec.name}"}
+        options = {"num_cpus": cpus, "num_gpus": gpus, "name": f"{spec.artifact}:{spec.name}"}
         deadline_s = self._supervision.part_s if is_divisible(spec) else 0.0
         self._running[self._task.options(**options).remote(spec, deadline_s)] = _Handed(spec, time.monotonic())
 

@@ -110,6 +110,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: dict[tuple[str, str], Artifact] = {}  # manifests of many parts take seconds to read
 
     @staticmethod
     def open(folder: Path) -> Run:
@@ -172,12 +173,32 @@ class Run:
 
     def artifacts(self) -> dict[str, Artifact]:
         """The sealed artifacts of this run, in graph order."""
-        found = {}
-        for name, fingerprint in self.state.artifacts.items():
-            artifact = self.artifact_folder(name).sealed(fingerprint) if fingerprint else None
-            if artifact is not None:
-                found[name] = artifact
-        return found
+        found = (
+            (name, self.sealed(name, fingerprint)) for name, fingerprint in self.state.artifacts.items() if fingerprint
+        )
+        return {name: artifact for name, artifact in found if artifact is not None}
+
+    def sealed(self, name: str, fingerprint: str) -> Artifact | None:
+        """The artifact of this name and fingerprint, if it is complete; read once.
+
+        Raises:
+            StageError: its manifest is damaged.
+        """
+        if (name, fingerprint) not in self._read:
+            artifact = self.artifact_folder(name).sealed(fingerprint)
+            if artifact is None:
+                return None
+            self._read[name, fingerprint] = artifact
+        return self._read[name, fingerprint]
+
+    def seal(self, artifact: Artifact) -> None:
+        """Make an artifact complete by its manifest."""
+        self.artifact_folder(artifact.name).seal(artifact)
+        self._read[artifact.name, artifact.fingerprint] = artifact
+
+    def read_anew(self) -> None:
+        """Forget what was read: manifests have been replaced."""
+        self._read.clear()
 
 
 def _recipe_of(graph: Graph) -> bytes:
@@ -244,13 +265,9 @@ def plan_node(run: Run, graph: Graph, node: Node, sealed: Mapping[str, Artifact]
 
     specs: list[PartSpec]
     if node.is_source:
+        source = node.source_name
         specs = [
-            spec(
-                [node.source_name, _split_content(split, digests)],
-                _split_name(split),
-                split=split,
-                source=node.source_name,
-            )
+            spec([source, _split_content(split, digests)], split_name(split), split=split, source=source)
             for split in node.splits
         ]
     elif node.is_shuffle:
@@ -358,7 +375,7 @@ def _split_content(split: Split, digests: InputDigests) -> list[list[str]]:
     return [[file.name, digests.of(file)] for file in split.files]
 
 
-def _split_name(split: Split) -> str:
+def split_name(split: Split) -> str:
     more = f" and {len(split.files) - 1} more" if len(split.files) > 1 else ""
     return split.files[0].name + more
 

@@ -59,7 +59,7 @@ def sealed_artifacts(run: Run, graph: Graph, digests: InputDigests) -> dict[str,
     sealed: dict[str, Artifact] = {}
     for node in graph.nodes:
         if all(name in sealed for name in node.dependencies):
-            artifact = run.artifact_folder(node.name).sealed(plan_node(run, graph, node, sealed, digests).fingerprint)
+            artifact = run.sealed(node.name, plan_node(run, graph, node, sealed, digests).fingerprint)
             if artifact is not None:
                 for part in artifact.parts:
                     stop_on_failed(run, graph, node.name, part)
@@ -240,7 +240,7 @@ class Scheduler:
         kept = [part for phase in phases for part in phase.parts if part.key in self.kept]
         artifact = plan.artifact(self.run, kept if phases else [parts[s.key] for s in plan.specs], phases)
         check_edges(artifact, plan.node, self.sealed)
-        self.run.artifact_folder(name).seal(artifact)
+        self.run.seal(artifact)
         self.sealed[name] = artifact
         if phases:
             self.run.artifact_folder(name).forget_unnamed()

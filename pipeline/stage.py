@@ -203,6 +203,7 @@ class Stage(ABC, Generic[C]):
     version: ClassVar[int] = 1  # raise it whenever the output for the same input changes
     config_type: ClassVar[type[StageConfig]] = StageConfig
     produces: ClassVar[str] = "documents"  # kind of artifact
+    not_in_samples: ClassVar[str] = ""  # why `sluice plan` neither runs it on a sample nor forecasts it, if it does not
 
     def __init__(self, config: C) -> None:
         self.config = config

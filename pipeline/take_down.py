@@ -242,12 +242,14 @@ def take_down(run: Run, found: Found, rewrite: Rewrite) -> list[Change]:
         taken.save(run.folder)
     if not taken.requests:
         return []
-    return [
+    changes = [
         change
         for storage_ in _artifact_folders(run)
         for key, artifacts in sorted(_token_parts(storage_).items())
         for change in _held_to(taken, storage_, key, artifacts, rewrite)
     ]
+    run.read_anew()
+    return changes
 
 
 def _made_with(run: Run, found: Found) -> dict[str, str]:

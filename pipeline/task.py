@@ -75,7 +75,7 @@ class StepSpec:
     side: Mapping[str, Path]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PartSpec:
     """A part to make."""
 
@@ -87,6 +87,7 @@ class PartSpec:
     seed: int
     cpus: int = 1
     gpus: float = 0.0  # asked for where the cluster has any
+    gpus_had: float = 0.0  # given by the cluster, with the task's share of those of its service
     split: Split | None = None  # input of a source
     source: str = ""  # name of a source's documents
     documents: tuple[Path, ...] = ()  # the documents files of upstream parts: of one for a map, of some to gather
@@ -112,8 +113,14 @@ def run_part(spec: PartSpec) -> Part:
         return _part_of(at_hand)
 
 
+_begun: set[tuple[Path, str, str]] = set()  # run, artifact and phase of the tasks of this process
+
+
 def _part_of(spec: PartSpec) -> Part:
     usage = Usage()
+    kind = (spec.run, spec.artifact, spec.task.phase if spec.task else "")
+    is_first = kind not in _begun
+    _begun.add(kind)
     stop = StopSign(spec.stop)
     stop.obey()
     folder = ArtifactFolder(spec.run, spec.artifact)
@@ -136,6 +143,8 @@ def _part_of(spec: PartSpec) -> Part:
             seconds=usage.seconds(),
             cpu_seconds=usage.cpu_seconds(),
             peak_memory_bytes=usage.peak_memory_bytes(),
+            gpus=spec.gpus_had,
+            is_first=is_first,
         )
         return folder.commit(part)
     except BaseException:

@@ -17,7 +17,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._cpu_before = {pid: _cpu_seconds(pid) for pid in family(os.getpid())}
+        self._cpu_before = {pid: cpu_seconds(pid) for pid in family(os.getpid())}
         self._ended_before = _ended_children_cpu_seconds()
         # where this is refused, the peak is that of the worker's whole life
         with suppress(OSError), open(f"{PROC}/self/clear_refs", "w") as file:
@@ -29,7 +29,7 @@ class Usage:
 
     def cpu_seconds(self) -> float:
         """CPU seconds of this process and its descendants, those that have ended meanwhile included."""
-        alive = sum(_cpu_seconds(pid) - self._cpu_before.get(pid, 0.0) for pid in family(os.getpid()))
+        alive = sum(cpu_seconds(pid) - self._cpu_before.get(pid, 0.0) for pid in family(os.getpid()))
         return max(0.0, alive + _ended_children_cpu_seconds() - self._ended_before)
 
     def peak_memory_bytes(self) -> int:
@@ -70,7 +70,8 @@ def pss_bytes(pid: int) -> int:
     return _field_bytes(pid, "smaps_rollup", "Pss:")
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds that a process has taken; 0 once it has ended."""
     if pid == os.getpid():
         return time.process_time()
     if not (stat := _text(f"{PROC}/{pid}/stat")):

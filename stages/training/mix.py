@@ -67,6 +67,7 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
     config_type = OptimizeMixConfig
     accepts = ("tokens", "runs")
     produces: ClassVar[str] = "mix"
+    not_in_samples: ClassVar[str] = "its cost follows from the budget in the recipe"
     may_take: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def note(self) -> str | None:

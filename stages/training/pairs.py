@@ -34,6 +34,7 @@ class PairedSwarm(ProxyTraining[PairedSwarmConfig]):
     config_type = PairedSwarmConfig
     accepts = ("tokens", "runs")
     produces: ClassVar[str] = "pairs"
+    not_in_samples: ClassVar[str] = "its cost follows from the budget in the recipe"
 
     def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
         c, (tokens,), (swarm,) = self.config, inputs["tokens"], inputs["runs"]

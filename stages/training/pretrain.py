@@ -24,6 +24,7 @@ class Pretrain(Global[PretrainConfig]):
     config_type = PretrainConfig
     accepts = ("tokens", "mix")
     produces: ClassVar[str] = "model"
+    not_in_samples: ClassVar[str] = "its cost follows from the budget in the recipe"
     cpus: ClassVar[int] = 2
     gpus: ClassVar[float] = 1.0
 

@@ -54,6 +54,7 @@ class ProxySwarm(ProxyTraining[ProxySwarmConfig]):
     config_type = ProxySwarmConfig
     accepts = ("tokens",)
     produces: ClassVar[str] = "runs"
+    not_in_samples: ClassVar[str] = "its cost follows from the budget in the recipe"
 
     def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
         c, (tokens,) = self.config, inputs["tokens"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -51,8 +52,8 @@ class Lines(Source[LinesConfig]):
     config_type = LinesConfig
 
     def splits(self) -> list[Split]:
-        paths = sorted(self.config.folder.iterdir())
-        return [Split((InputFile(path.name, str(path), path.stat().st_size),)) for path in paths]
+        folder = str(self.config.folder)
+        return [Split((InputFile(name, f"{folder}/{name}"),)) for name in sorted(os.listdir(folder))]
 
     def read(self, split: Split, source: str, context: Context) -> Iterator[Outcome]:
         (file,) = split.files
@@ -82,8 +83,8 @@ def first_handed_out(folder: Path, since: float) -> float:
 
 def forget_last(folder: Path) -> None:
     """Leave a run as a driver leaves it that is killed before its last part is committed."""
-    (manifest,) = (folder / "artifacts/lines/manifests").iterdir()
-    manifest.unlink()
+    for manifest in (folder / "artifacts/lines/manifests").iterdir():
+        manifest.unlink()
     min((folder / "artifacts/lines/commits").glob("*.json")).unlink()
 
 

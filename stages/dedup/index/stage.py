@@ -78,6 +78,7 @@ class AddToIndex(Shuffle[IndexConfig]):
     config_type = IndexConfig
     accepts: ClassVar[tuple[str, ...]] = ("documents", "duplicates")
     produces: ClassVar[str] = "index"
+    not_in_samples: ClassVar[str] = "it adds to an index outside the run"
 
     def note(self) -> str | None:
         if self.config.indexed.generation:

@@ -1,0 +1,1 @@
+"""What a whole run will come to, told from a run on a sample of its input."""
