@@ -228,7 +228,8 @@ def rethresholded(
     for (step, reason), both in sorted(ends.items(), key=lambda e: (selection.steps.index(e[0][0]), -e[1][0])):
         reasons.add_row(step, reason, *(f"{n:,}" for n in both))
     unknown = sum(n for key, n in selection.after.items() if key[1] == UNKNOWN)
-    message = f"The selection is in {selection.path}: 'select' takes it, or run the recipe with these thresholds"
+    place = storage.shown(selection.path)
+    message = f"The selection is in {place}: 'select' takes it, or run the recipe with these thresholds"
     if unknown:
         message += (
             f"\n{unknown:,} documents are unknown: they were dropped before a stage that measures only what comes to "
