@@ -430,18 +430,20 @@ def take_down(
 
     Raises:
         RecipeError: no such run, a file that cannot be read, or documents that the run has not seen.
-        StageError: another command is at work on the run, or shards are damaged.
+        StageError: another command is at work on the run, or nothing could tell, as in a store; or shards are damaged.
     """
     run = Run.open(folder)
+    place = storage.shown(folder)
+    is_told_only = dry_run and storage.store_of(folder) is not None  # nothing changes: others may be at work
     wanted_ids, urls = [*ids, *_lines_of(ids_file)], _lines_of(urls_file)
     if (ids_file or urls_file) and not (wanted_ids or urls):
         raise RecipeError(f"{ids_file or urls_file} names no document")
-    with run.at_work(alone=True):
+    with run.at_work(alone=not is_told_only):
         found = find(run, wanted_ids, urls)
         if found.absent and not allow_absent:
             more = f" and {len(found.absent) - TOLD:,} more" if len(found.absent) > TOLD else ""
             raise RecipeError(
-                f"{folder} has seen no document of these ids and URLs: {', '.join(found.absent[:TOLD])}{more}. URLs "
+                f"{place} has seen no document of these ids and URLs: {', '.join(found.absent[:TOLD])}{more}. URLs "
                 "are compared letter by letter. Nothing was changed; --allow-absent takes down the others"
             )
         changes = found.in_shards if dry_run else take_documents_down(run, found, rewrite)
@@ -455,7 +457,7 @@ def take_down(
         "text_remains_in": dict(found.in_artifacts),
         "notes": told,
     }
-    return values, [*_taken_down_lines(folder, found, changes, dry_run), *(f"note: {note}" for note in told)]
+    return values, [*_taken_down_lines(place, found, changes, dry_run), *(f"note: {note}" for note in told)]
 
 
 def _lines_of(path: Path | None) -> list[str]:
@@ -469,7 +471,7 @@ def _lines_of(path: Path | None) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _taken_down_lines(folder: Path, found: Found, changes: Sequence[Change], dry_run: bool) -> Iterator[str]:
+def _taken_down_lines(place: str, found: Found, changes: Sequence[Change], dry_run: bool) -> Iterator[str]:
     would = "would be " if dry_run else ""
     yield (
         f"{len(found.documents) - found.written_from:,} documents were asked for, {found.written_from:,} were written "
@@ -486,11 +488,11 @@ def _taken_down_lines(folder: Path, found: Found, changes: Sequence[Change], dry
         for split in change.emptied:
             yield f"{change.artifact}: nothing is left of {split}"
     if not changes:
-        yield f"no token shards of {folder} hold any of them"
+        yield f"no token shards of {place} hold any of them"
     if found.in_artifacts:
         yield "their text remains in earlier artifacts, where it was read, cleaned and encoded:"
         for name, documents in found.in_artifacts.items():
-            yield f"  {name}: {documents:,} documents in {folder / 'artifacts' / name}"
+            yield f"  {name}: {documents:,} documents in {place}/artifacts/{name}"
         yield (
             "to be rid of it, delete these folders; the shards stay. A later 'sluice run' makes them again from the "
             "input, so take the documents out of the input files too. Exports, and answers of models under "
