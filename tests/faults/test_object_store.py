@@ -18,10 +18,12 @@ from typing import Any
 
 import botocore.session
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY, S3_SECRET, Sluice
 from tests.manifests import name_of, parts_of
 from tests.servers import SLOW_DOWN, Fault, FaultyServer, Request, faulty_server, put_objects, s3_server
+from tests.stages.training.conftest import PROXIES, sums_to_answer, tokenized, write_sources
 
 BUCKET = "bucket"
 WORDS = ["the", "of", "and", "to", "that", "be", "with", "have", *(f"word{i}" for i in range(20))]
@@ -253,6 +255,47 @@ def test_a_run_in_a_store_goes_against_an_index_in_another(store: Store, recipe:
     assert kept["second"] == 0
     keys = [f["Key"] for f in store.client().list_objects_v2(Bucket="indexes")["Contents"]]
     assert [key for key in keys if "/generations/" in key] == ["all/generations/1.json", "all/generations/2.json"]
+
+
+TRAINED = {"mix.swarm": "runs.parquet", "mix": "mix.yaml", "model": ".safetensors"}
+
+
+@pytest.mark.slow
+def test_a_mix_and_a_model_are_trained_in_a_store_as_in_a_folder(
+    store: Store, stored_address: str, tmp_path: Path
+) -> None:
+    """Swarm, mix and pretraining: checkpoints, answers and models lie in the store, and the same bytes come out."""
+    write_sources(tmp_path)
+    sums_to_answer(tmp_path / "adding.jsonl")
+    store.client().put_object(Bucket=BUCKET, Key="adding.jsonl", Body=(tmp_path / "adding.jsonl").read_bytes())
+
+    def recipe_with(answers: str) -> Path:
+        proxies = {**PROXIES, "answer_sets": {"adding": answers}}
+        mix = {"stage": "mix", "from": "tokens", "runs": 14, "first_runs": 12, "size": "tiny", "steps": 40, **proxies}
+        model = {"stage": "pretrain", "from": ["tokens", "mix"], "size": "tiny", "batch": 8, "evaluations": 2}
+        recipe = {"name": "trained", "artifacts": {**tokenized(), "mix": {**mix, "confirm": 0}, "model": model}}
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        return tmp_path / "recipe.yaml"
+
+    def trained(manifests: list[bytes]) -> dict[str, str]:
+        found = contents(manifests)
+        return {
+            f"{artifact}/{path}": digest
+            for artifact, ending in TRAINED.items()
+            for _, files, _ in found[artifact]
+            for path, digest in files
+            if path.endswith(ending)
+        }
+
+    Sluice(stored_address).run(recipe_with("adding.jsonl"))
+    local = trained([path.read_bytes() for path in (tmp_path / "run").glob("artifacts/*/manifests/*.jsonl")])
+    store.run(recipe_with(f"s3://{BUCKET}/adding.jsonl"), "trained")
+    stored_contents(store, "trained")
+    objects = store.objects("trained")
+    assert trained([content for key, content in objects.items() if "/manifests/" in key]) == local
+    assert {name.partition("/")[0] for name in local} == TRAINED.keys()
+    assert objects["report.html"].startswith(b"<!DOCTYPE html>")
+    assert "nothing was run" in store.run(tmp_path / "recipe.yaml", "trained")
 
 
 def every(n: int, fault: Fault, wanted: Callable[[Request], bool] = lambda request: True) -> Callable[..., Any]:
