@@ -6,6 +6,7 @@ is decided here alone.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ from typing import Any
 
 from pipeline.artifact import Part
 from pipeline.errors import MachineError, SluiceError, StageError
-from pipeline.isolation import Poison, find_poison, is_divisible
+from pipeline.isolation import Allowance, Poison, find_poison, is_divisible
 from pipeline.services import LocalProcess, RayProcess, started_on_ray
 from pipeline.supervision import Supervision
 from pipeline.task import PartSpec, run_part
@@ -29,6 +30,8 @@ MAX_ATTEMPTS = 3  # of a part whose worker dies
 MAX_VANISHED = 20  # machines that may vanish under one part: spot machines do, but not all of them, all the time
 POLL_S = 0.25
 LOOK_EVERY_S = 5.0  # at the machines of the cluster
+HEAD_S = 60.0  # for which the head of the cluster may be away: it may be started again, with all that it knew
+RAY_ENDS_S = 180  # after so long without it Ray ends the driver's process without a word, which is not waited for
 STOP_S = 5.0  # for tasks to remove what they were writing
 CONNECT_S = 10.0
 JOIN_TRIES = 3
@@ -60,10 +63,10 @@ def attempt_part(spec: PartSpec, deadline_s: float = 0.0) -> Part | Failure:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
-def isolate(spec: PartSpec, batch_s: float) -> tuple[Poison, ...] | Failure:
+def isolate(spec: PartSpec, allowance: Allowance) -> tuple[Poison, ...] | Failure:
     """``find_poison``, with errors as values."""
     try:
-        return find_poison(spec, batch_s)
+        return find_poison(spec, allowance)
     except Exception as error:
         return _failure(spec, error)
 
@@ -161,6 +164,7 @@ class OnRay:
 
     def __init__(self, address: str | None, supervision: Supervision) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(RAY_ENDS_S))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow their neighbours 5 to 14 times
         import ray
 
@@ -174,6 +178,8 @@ class OnRay:
             _start_or_join(ray, address or "local", embedded)
         except Exception as error:  # Ray raises many types here; all mean the same to the user
             raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
+        self._head = "" if address and address.startswith("ray://") else ray.get_runtime_context().gcs_address
+        self._head_seen = time.monotonic()
         self._look_at_cluster()
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._isolation = ray.remote(max_retries=0, num_cpus=1)(isolate)
@@ -184,6 +190,7 @@ class OnRay:
         self._services: dict[str, tuple[RayProcess, ...]] = {}  # by artifact
         self._attempts: dict[str, int] = {}  # that died, by key
         self._vanished: dict[str, int] = {}  # with their machines
+        self._memory: dict[str, float] = {}  # bytes that a part is to have, as it took too many before, by key
         self.retried: deque[tuple[PartSpec, str]] = deque()  # with the cause, for the scheduler to tell
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
@@ -195,7 +202,30 @@ class OnRay:
         cpus = [int(resources.get("CPU", 0)) for resources in self._resources]
         self.slots, self._widest = max(1, sum(cpus)), max(cpus, default=0)
         self._gpus = sum(float(resources.get("GPU", 0)) for resources in self._resources)
+        memories = [(float(r.get("memory", 0)), int(r.get("CPU", 0))) for r in self._resources if r.get("CPU")]
+        self._memory_a_slot = min((memory / cpus for memory, cpus in memories), default=0.0)
+        self._most_memory = max((memory for memory, _ in memories), default=0.0)
         self._looked = time.monotonic()
+
+    def _head_is_there(self) -> bool:
+        """Whether the cluster's head answers. Ray itself waits for it in silence.
+
+        Raises:
+            MachineError: it has not for HEAD_S.
+        """
+        self._looked = time.monotonic()
+        try:
+            if self._head:
+                _probe(self._head)
+        except MachineError as error:
+            if (away_s := time.monotonic() - self._head_seen) < HEAD_S:
+                return False
+            raise MachineError(
+                f"the head of the Ray cluster has not answered for {away_s:.0f} s ({self._head}). See that the cluster "
+                "is up, or start another, and give the same command again: what was committed is kept"
+            ) from error
+        self._head_seen = time.monotonic()
+        return True
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Note a Ctrl-C for ``results`` to raise: raised here it might land in a destructor of Ray's, which Python
@@ -211,6 +241,7 @@ class OnRay:
         spec = replace(spec, service=None, processes=processes, gpus_had=gpus + of_service)
         cpus = max(1, min(spec.cpus, self._widest))
         options = {"num_cpus": cpus, "num_gpus": gpus, "name": f"{spec.artifact}:{spec.name}"}
+        options |= {"memory": self._memory[spec.key]} if spec.key in self._memory else {}
         deadline_s = self._supervision.part_s if is_divisible(spec) else 0.0
         self._running[self._task.options(**options).remote(spec, deadline_s)] = _Handed(spec, time.monotonic())
 
@@ -221,7 +252,7 @@ class OnRay:
 
     def results(self) -> list[tuple[PartSpec, Part | Failure]]:
         """Parts that have finished since the last call; waits a moment for the first."""
-        if time.monotonic() - self._looked > LOOK_EVERY_S:
+        if time.monotonic() - self._looked > LOOK_EVERY_S and self._head_is_there():
             self._look_at_cluster()
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
         if self._is_interrupted:
@@ -259,13 +290,20 @@ class OnRay:
             return None
         self._attempts[spec.key] = self._attempts.get(spec.key, 0) + 1
         hung = not handed.isolates and time.monotonic() - handed.since >= self._supervision.part_s
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):  # beside others: the next time beside fewer
+            had = self._memory.get(spec.key, self._memory_a_slot * max(1, spec.cpus))
+            self._memory[spec.key] = min(2 * had, self._most_memory)
         if self._attempts[spec.key] < MAX_ATTEMPTS and not hung:
             self.submit(spec)
             self.retried.append((spec, type(error).__name__))
             return None
         if is_divisible(spec) and not handed.isolates:
-            task = self._isolation.options(name=f"{spec.artifact}:{spec.name}:isolation")
-            reference = task.remote(spec, self._supervision.batch_s)
+            starved = spec.key in self._memory
+            task = self._isolation.options(
+                name=f"{spec.artifact}:{spec.name}:isolation", memory=self._most_memory if starved else 0
+            )
+            allowance = Allowance(self._supervision.batch_s, self._most_memory if starved else math.inf)
+            reference = task.remote(spec, allowance)
             self._running[reference] = _Handed(spec, time.monotonic(), isolates=True)
             return None
         return self._dead(spec, error)

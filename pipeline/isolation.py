@@ -10,6 +10,7 @@ That a stage looks at one document at a time makes this right: a document kills 
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import resource
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import StageError
+from pipeline.usage import resident_bytes
 
 if TYPE_CHECKING:
     from pipeline.task import PartSpec
@@ -43,7 +45,7 @@ class Poison:
 
     step: str  # its label; of filters in a row, the first one's
     id: str
-    reason: str  # "killed_worker" or "deadline"
+    reason: str  # "killed_worker", "out_of_memory" or "deadline"
     evidence: str
 
 
@@ -65,11 +67,24 @@ def is_divisible(spec: PartSpec) -> bool:
     )
 
 
-def find_poison(spec: PartSpec, deadline_s: float) -> tuple[Poison, ...]:
-    """The documents of a part that kill, or hang, a process that works on them, those that are known included.
+@dataclass(frozen=True)
+class Allowance:
+    """What a process of its own may take."""
 
-    Args:
-        deadline_s: for one batch of a stage.
+    batch_s: float  # seconds for one batch of a stage
+    memory_bytes: float = math.inf
+
+    def exceeded(self, process: subprocess.Popen[bytes]) -> _End | None:
+        """End the process, if it holds more memory than it may: before the machine has none left."""
+        if resident_bytes(process.pid) > self.memory_bytes:
+            process.kill()
+            process.wait()
+            return _End("out_of_memory", f"took more than {self.memory_bytes / 1e6:,.0f} MB of memory")
+        return None
+
+
+def find_poison(spec: PartSpec, allowance: Allowance) -> tuple[Poison, ...]:
+    """The documents of a part that kill, or hang, a process that works on them, those that are known included.
 
     Raises:
         StageError: the process dies while it reads its input, or there are more than MAX_PER_PART such documents.
@@ -77,7 +92,7 @@ def find_poison(spec: PartSpec, deadline_s: float) -> tuple[Poison, ...]:
     found = list(spec.poison)
     with tempfile.TemporaryDirectory(prefix="sluice-poison-") as name:
         folder = Path(name)
-        while end := _rehearse(replace(spec, poison=tuple(found), watch=folder), deadline_s):
+        while end := _rehearse(replace(spec, poison=tuple(found), watch=folder), allowance):
             batch = folder / BATCH_FILE
             if not batch.exists():
                 raise StageError(
@@ -87,7 +102,7 @@ def find_poison(spec: PartSpec, deadline_s: float) -> tuple[Poison, ...]:
             with pa.OSFile(str(batch)) as file, pa.ipc.open_file(file) as reader:
                 table = reader.read_all()
             label = table.schema.metadata[b"step"].decode()
-            found += _among(spec, folder, label, table, end, deadline_s)
+            found += _among(spec, folder, label, table, end, allowance)
             if len(found) > MAX_PER_PART:
                 ids = ", ".join(poison.id for poison in found[:5])
                 raise StageError(
@@ -127,18 +142,20 @@ def _put_down(folder: Path, label: str, table: pa.Table) -> None:
     writing.replace(folder / BATCH_FILE)
 
 
-def _rehearse(spec: PartSpec, deadline_s: float) -> _End | None:
+def _rehearse(spec: PartSpec, allowance: Allowance) -> _End | None:
     """Run the part to its end for nothing; how the process ended if it did not get there."""
     assert spec.watch is not None
     batch = spec.watch / BATCH_FILE
     batch.unlink(missing_ok=True)
     process = _started("rehearse", spec)
     state, since = _state_of(batch), time.monotonic()
-    allowed = max(deadline_s, START_S)
+    allowed = max(allowance.batch_s, START_S)
     while process.poll() is None:
         time.sleep(LOOK_EVERY_S)
+        if end := allowance.exceeded(process):
+            return end
         if (now := _state_of(batch)) != state:
-            state, since, allowed = now, time.monotonic(), deadline_s
+            state, since, allowed = now, time.monotonic(), allowance.batch_s
         if time.monotonic() - since > allowed:
             process.kill()
             process.wait()
@@ -146,23 +163,25 @@ def _rehearse(spec: PartSpec, deadline_s: float) -> _End | None:
     return _end_of(process)
 
 
-def _among(spec: PartSpec, folder: Path, label: str, table: pa.Table, end: _End, deadline_s: float) -> list[Poison]:
+def _among(spec: PartSpec, folder: Path, label: str, table: pa.Table, end: _End, allowance: Allowance) -> list[Poison]:
     """The document of a batch at which the process dies. All of them, should it take several at once."""
     first, last = 0, table.num_rows
     while last - first > 1:
         middle = (first + last) // 2
         halves = [(first, middle), (middle, last)]
-        died = next((half for half in halves if _end_with_rows(spec, folder, label, half, deadline_s)), None)
+        died = next((half for half in halves if _end_with_rows(spec, folder, label, half, allowance)), None)
         if died is None:
             break
         first, last = died
     else:
-        if last > first and (found := _end_with_rows(spec, folder, label, (first, last), deadline_s)):
+        if last > first and (found := _end_with_rows(spec, folder, label, (first, last), allowance)):
             end = found
     return [Poison(label, id_, end.reason, end.evidence) for id_ in table.column("id")[first:last].to_pylist()]
 
 
-def _end_with_rows(spec: PartSpec, folder: Path, label: str, rows: tuple[int, int], deadline_s: float) -> _End | None:
+def _end_with_rows(
+    spec: PartSpec, folder: Path, label: str, rows: tuple[int, int], allowance: Allowance
+) -> _End | None:
     """How a process ends that shows its step these rows of the batch; None if it survives them."""
     process = _started("try_rows", spec, folder / BATCH_FILE, label, rows)
     try:
@@ -171,8 +190,12 @@ def _end_with_rows(spec: PartSpec, folder: Path, label: str, rows: tuple[int, in
                 f"{spec.artifact}, part {spec.name}: stage {label} does not get ready in a process of its own, so the "
                 "document that kills its worker cannot be found. Try its input alone with 'sluice try'"
             )
-        if _word_within(process, deadline_s) is None:
-            return _End("deadline", f"no end within {deadline_s:g} s")
+        until = time.monotonic() + allowance.batch_s
+        while _word_within(process, LOOK_EVERY_S) is None:
+            if end := allowance.exceeded(process):
+                return end
+            if time.monotonic() > until:
+                return _End("deadline", f"no end within {allowance.batch_s:g} s")
         process.wait(START_S)
         return _end_of(process)
     finally:

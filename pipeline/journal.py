@@ -73,6 +73,7 @@ class Journal:
         self._log = EventLog(folder / LOG_FILE)
         self._metrics = Metrics(run)
         self._attempts: Counter[str] = Counter()  # by key
+        self._isolated: set[tuple[str, str]] = set()  # key, document
 
     def began(self, spec: PartSpec) -> None:
         """A part was handed out to be made."""
@@ -83,8 +84,22 @@ class Journal:
     def retried(self, spec: PartSpec, cause: str) -> None:
         """A part was handed out again, as the last attempt gave no answer."""
         self._tell(spec, "attempt_lost", "warning", cause=cause)
+        for poison in spec.poison:
+            if (spec.key, poison.id) not in self._isolated:
+                self._isolated.add((spec.key, poison.id))
+                found = {"document": poison.id, "step": poison.step, "reason": poison.reason}
+                self._tell(spec, "document_isolated", "warning", **found, evidence=poison.evidence)
         self._metrics.retry(spec.artifact, cause)
         self.began(spec)
+
+    def lags(self, spec: PartSpec) -> None:
+        """A part takes much longer than others, and will be handed out a second time."""
+        self._tell(spec, "straggler", "warning")
+
+    def silent(self, message: str) -> None:
+        """Nothing has got on for long."""
+        self._log.add(self._record("silence", "warning") | {"message": message})
+        self._log.save()
 
     def ended(self, spec: PartSpec, part: Part) -> None:
         """A part is committed."""

@@ -172,9 +172,11 @@ class Scheduler:
         if not any(self.queues.values()):
             for spec in self.watch.stragglers(self.handed, executor.slots):
                 self.display.say(f"{spec.artifact}, part {spec.name}: takes much longer than others; run a second time")
+                self.journal.lags(spec)
                 self._hand(executor, spec)
         if warning := self.watch.silence(self.handed.values()):
             self.display.say(warning)
+            self.journal.silent(warning)
 
     def _take(self, spec: PartSpec, result: Part | Failure) -> None:
         self.in_flight[spec.key] -= 1

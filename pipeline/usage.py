@@ -65,6 +65,11 @@ def _children_by_parents() -> Callable[[int], list[int]]:
     return lambda pid: children.get(pid, [])
 
 
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 once it has ended."""
+    return _field_bytes(pid, "status", "VmRSS:")
+
+
 def pss_bytes(pid: int) -> int:
     """Memory of a process with shared pages counted in proportion; 0 once it has ended."""
     return _field_bytes(pid, "smaps_rollup", "Pss:")

@@ -121,8 +121,9 @@ class Host:
         """File descriptor of a permit, if one is free and the host may be asked now."""
         self._folder.mkdir(parents=True, exist_ok=True)
         state = self._state()
-        if (wait_s := state.not_before - time.time()) > 0:
-            time.sleep(min(wait_s, MAX_RETRY_AFTER_S))
+        wait_s = state.not_before - time.time()
+        if 0 < wait_s <= MAX_RETRY_AFTER_S:  # more was written by a machine whose clock is ahead: not waited for
+            time.sleep(wait_s)
             return None
         first = random.randrange(state.limit)
         for i in range(state.limit):
@@ -144,8 +145,9 @@ class Host:
     def _lower(self, began: float, wait_s: float) -> None:
         def lowered(state: _State) -> _State:
             now = time.time()
-            not_before = max(state.not_before, now + min(wait_s, MAX_RETRY_AFTER_S))
-            if began < state.lowered:  # this request was sent before the others learnt of the limit
+            known = state.not_before if state.not_before <= now + MAX_RETRY_AFTER_S else 0.0
+            not_before = max(known, now + min(wait_s, MAX_RETRY_AFTER_S))
+            if began < state.lowered <= now:  # this request was sent before the others learnt of the limit
                 return replace(state, not_before=not_before)
             return _State(max(1, state.limit // 2), 0, not_before, now)
 

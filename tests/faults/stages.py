@@ -143,6 +143,48 @@ class WaitsForTheMarker(Map[MarkerConfig]):
         return Outcome(batch)
 
 
+class SecondsConfig(StageConfig):
+    seconds: float
+    """Of each batch."""
+
+
+class TakesItsTime(Map[SecondsConfig]):
+    """Hands each batch on, later."""
+
+    name = "takes_its_time"
+    config_type = SecondsConfig
+
+    def process(self, batch: pa.Table) -> Outcome:
+        time.sleep(self.config.seconds)
+        return Outcome(batch)
+
+
+class MemoryConfig(StageConfig):
+    document: str
+    """Text of the documents that have the effect."""
+    megabytes: int
+    """That one of them takes, a tenth at a time."""
+    seconds: float
+    """For how long it holds them."""
+
+
+class TakesMemory(Map[MemoryConfig]):
+    """Takes much memory for some documents."""
+
+    name = "takes_memory"
+    config_type = MemoryConfig
+
+    def process(self, batch: pa.Table) -> Outcome:
+        for _ in range(batch["text"].to_pylist().count(self.config.document)):
+            held = []
+            for _ in range(10):
+                held.append(np.ones(self.config.megabytes * 100_000, np.uint8))
+                time.sleep(0.2)
+            time.sleep(self.config.seconds)
+            del held
+        return Outcome(batch)
+
+
 class DropsShort(Map[StageConfig]):
     """Drops documents of fewer than three words."""
 

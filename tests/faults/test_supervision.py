@@ -20,6 +20,12 @@ def files_of(run: Path, artifact: str) -> dict[str, dict[str, str]]:
     return {part["name"]: {file["path"]: file["sha256"] for file in part["files"]} for part in parts}
 
 
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    """The lines of the run's log of one kind of event."""
+    found = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [event for event in found if event["event"] == kind]
+
+
 def removed(run: Path, artifact: str) -> list[Mapping[str, Any]]:
     rows = [
         pq.read_table(path).to_pylist() for path in sorted(run.glob(f"artifacts/{artifact}/data/*/removed.parquet"))
@@ -65,6 +71,8 @@ def test_a_document_that_ends_its_worker_fails_alone(
     assert len(documents(run)) == PARTS * 40
     (failed,) = [row for row in removed(run, "kept") if row["verdict"] == "failed"]
     assert (failed["reason"], failed["evidence"], failed["excerpt"]) == (reason, evidence, POISON)
+    (isolated,) = events(run, "document_isolated")
+    assert (isolated["document"], isolated["reason"], isolated["part"]) == (failed["id"], reason, "docs-2.jsonl")
     sluice("clean", run)  # of the attempts that died
     assert leftovers(run) == []
     assert f"failed: {reason} ({evidence})" in sluice("explain", run, failed["id"])
@@ -103,6 +111,7 @@ def test_a_straggler_is_run_twice_and_the_first_to_commit_wins(tmp_path: Path, s
     output = sluice.run(recipe)
     assert "kept, part docs-2.jsonl: takes much longer than others; run a second time" in output
     assert len(documents(tmp_path / "run")) == 3 * 4 + 1
+    assert [event["part"] for event in events(tmp_path / "run", "straggler")] == ["docs-2.jsonl"]
 
 
 @pytest.mark.slow
@@ -112,6 +121,9 @@ def test_a_run_that_hears_nothing_tells_so_and_ends(tmp_path: Path, sluice: Slui
     output = sluice.run(recipe, status=3)
     assert "waiting for: kept, part docs-2.jsonl" in output
     assert "what was committed is kept" in output
+    (silence,) = events(tmp_path / "run", "silence")
+    assert silence["level"] == "warning"
+    assert "docs-2.jsonl" in silence["message"]
 
 
 def test_a_wrong_setting_is_told_with_its_place(tmp_path: Path, sluice_alone: Sluice) -> None:

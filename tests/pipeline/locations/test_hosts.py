@@ -235,3 +235,24 @@ def test_other_stores_are_heard_when_they_complain(error: Exception, overloaded:
     with pytest.raises(TransientError) as raised, fsspec_faults("gs://bucket/a"):
         raise error
     assert raised.value.overloaded == overloaded
+
+
+def test_what_a_machine_whose_clock_is_ahead_has_noted_is_not_waited_for(server: FaultyServer, tmp_path: Path) -> None:
+    host = Host("site", RemoteOptions(connections=8), tmp_path)
+    ahead = time.time() + 3600
+    (tmp_path / "site").mkdir()
+    note = {"limit": 4, "successes": 0, "not_before": ahead + 5, "lowered": ahead}
+    (tmp_path / "site/state.json").write_text(json.dumps(note))
+    began = time.monotonic()
+    answers = iter([TransientError("busy", overloaded=True, retry_after_s=0.2), None])
+
+    def attempt() -> str:
+        if answer := next(answers):
+            raise answer
+        return "read"
+
+    assert host.patiently(lambda: "a file", attempt) == "read"
+    assert time.monotonic() - began < 30
+    state = json.loads((tmp_path / "site/state.json").read_bytes())
+    assert state["limit"] == 2  # its complaint was heard though the other clock says it came before the last
+    assert state["not_before"] < time.time() + 60
