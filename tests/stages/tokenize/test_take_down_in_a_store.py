@@ -22,6 +22,7 @@ from pipeline.progress import Display
 from pipeline.recipe import recipe_of
 from pipeline.run import InputDigests, Run
 from pipeline.runner import Scheduler, sealed_artifacts, stage_progress
+from pipeline.take_down import Request, TakenDown
 from stages.tokenize.take_down import rewritten
 from tests.servers import put_objects, s3_server
 from tests.stages.tokenize.test_take_down import recipe, write_corpus
@@ -111,13 +112,30 @@ def replace_by(wanted: Mapping[str, bytes]) -> None:
         s3.delete_object(Bucket="bucket", Key=f"{prefix}/{name}")
 
 
-def test_it_is_refused_with_what_to_do_and_nothing_is_changed(corpus: Path) -> None:
-    before = objects()
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A run in a store that has a state, and nothing yet."""
+    with s3_server() as store:
+        put_objects(store, "bucket", {"runs/web/run.json": b'{"name": "web"}'})
+        reach(store, tmp_path / "scratch", monkeypatch)
+        yield
+
+
+def test_it_is_refused_with_what_to_do_and_nothing_is_changed(begun: None) -> None:
     with pytest.raises(StageError, match=f"{URL}: in an object store .* copy it to a folder, .*docs/object-stores.md"):
         commands.take_down(storage.mirror_of(URL), [GONE], None, None, rewritten)
-    assert objects() == before
+    assert objects() == {"run.json": b'{"name": "web"}'}
 
 
+def test_the_list_is_that_of_the_store(begun: None) -> None:
+    run = storage.mirror_of(URL)
+    assert TakenDown.of(run).documents == set()
+    TakenDown((Request("2026-11-23T12:00:00Z", (GONE,)),)).save(run)
+    assert "taken_down.json" in objects()
+    assert TakenDown.of(run).documents == {GONE}
+
+
+@pytest.mark.slow
 def test_what_it_would_do_is_told_as_of_a_folder(corpus: Path, tmp_path: Path) -> None:
     before = objects()
     values, lines = commands.take_down(storage.mirror_of(URL), [GONE], None, None, rewritten, dry_run=True)
