@@ -54,6 +54,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     with s3_server() as store, pytest.MonkeyPatch.context() as patch:
         put_objects(store, "bucket", {})
         reach(store, tmp_path_factory.mktemp("scratch"), patch)
+        replace_by({})  # all servers of a process have the same objects
         run_in_the_store(folder)
         yield Finished(store, folder, objects())
 
@@ -116,8 +117,9 @@ def replace_by(wanted: Mapping[str, bytes]) -> None:
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run in a store that has a state, and nothing yet."""
     with s3_server() as store:
-        put_objects(store, "bucket", {"runs/web/run.json": b'{"name": "web"}'})
+        put_objects(store, "bucket", {})
         reach(store, tmp_path / "scratch", monkeypatch)
+        replace_by({"run.json": b'{"name": "web"}'})
         yield
 
 
