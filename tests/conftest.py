@@ -75,3 +75,17 @@ def sluice(ray_address: str) -> Sluice:
 def sluice_alone() -> Sluice:
     """For commands that need no Ray."""
     return Sluice("")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for almost nothing."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode != 0:
+        pytest.skip("mounting a small file system is refused here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -1,8 +1,6 @@
 """Bad input costs what is bad: a message that names the file, no traceback, and the rest goes on."""
 
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,20 +70,6 @@ def test_damaged_files_are_named_and_the_others_go_on(recipe: Path, sluice: Slui
 def test_a_source_of_which_nothing_is_left_is_told(recipe: Path, sluice: Sluice) -> None:
     output = sluice.run(recipe, "--set", "all.chain=[gopher_quality: {min_words: 1000000, max_words: 2000000}]")
     assert "warning: all: nothing is left of source papers (3 too_few_words)" in output
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for almost nothing."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", folder], capture_output=True
-    )
-    if not mounted or mounted.returncode != 0:
-        pytest.skip("mounting a small file system is refused here")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(

@@ -144,6 +144,7 @@ class WaitsForTheMarker(Map[MarkerConfig]):
 
 
 class SecondsConfig(StageConfig):
+    not_identity: ClassVar[frozenset[str]] = frozenset({"seconds"})
     seconds: float
     """Of each batch."""
 

@@ -406,3 +406,26 @@ def test_what_killed_processes_left_in_a_store_is_removed_once_it_is_old(store: 
     assert store.objects("cleaned") == before
     assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
     assert "0 leftovers" in said("--older-than", "0")
+
+
+@pytest.mark.slow
+def test_a_full_scratch_folder_is_told_and_the_run_goes_on_once_there_is_room(
+    store: Store, recipe: Path, undisturbed: Contents, tiny_disk: Path
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_SCRATCH", str(tiny_disk))
+        node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        starved = Store(store.front, store.behind, Sluice(cluster.address), store.environment)
+        output = starved.run(recipe, "full", status=3)
+        assert "No space left on device" in output
+        assert str(tiny_disk) in output
+        assert "give the same command again" in output
+        subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
+        starved.run(recipe, "full")
+    finally:
+        cluster.shutdown()
+    assert stored_contents(store, "full") == undisturbed
