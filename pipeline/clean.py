@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.errors import StageError
 from pipeline.locations.objects import CHECKS, ObjectStore
+from pipeline.publishing import left_unfinished
 from pipeline.run import Run
 from pipeline.storage import FileStatus
 
@@ -25,7 +26,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")  # names that pipeline.storage wri
 class Leftover:
     """Files that nothing needs."""
 
-    kind: str  # "attempt", "temporary file", "checkpoint", "note", "unfinished upload", "fetched files"
+    kind: str  # "attempt", "temporary file", "checkpoint", "note", "unfinished upload", "fetched files", "export"
     path: Path  # a file, or the folder of all of them
     size_bytes: int
     upload: str | None = None  # id of an unfinished upload, at whose key the path stands
@@ -52,6 +53,18 @@ def clean(run: Run, older_than_s: float, dry_run: bool = False) -> list[Leftover
         if store is not None:
             found += _mirror(run, dry_run)
     return found
+
+
+def clean_export(out: Path, older_than_s: float, dry_run: bool = False) -> list[Leftover]:
+    """Remove an export in a store that was left unfinished; gives what was (or would be) removed.
+
+    What was begun within the last ``older_than_s``, by the store's own clock, may be being written: it stays.
+    """
+    paths, remove = left_unfinished(out, older_than_s)
+    sizes = {file.path: file.size_bytes for file in storage.walk(out)}
+    if not dry_run:
+        remove()
+    return [Leftover("export", path, sizes[path]) for path in paths]
 
 
 def _leftovers(run: Run, before_s: float) -> Iterator[Leftover]:

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from pipeline import arguments
 from pipeline.errors import RecipeError, SluiceError
 from pipeline.locations.location import shown
 
@@ -25,19 +26,23 @@ app = typer.Typer(
     "(disk full, no Ray), 130 interrupted. After 1, 3 and 130 the same command goes on where it was.",
 )
 
-RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
+]
 
 
-def run_folder(location: str) -> Path:
-    """A folder, or the mirror of one in an object store."""
-    from pipeline.locations.location import is_url
-    from pipeline.storage import mirror_of
+def input_option(name: str, help: str) -> Any:
+    return typer.Option(name, parser=arguments.input_file, metavar="FILE", help=f"{help} A path or a URL.")
 
-    return mirror_of(location) if is_url(location) else Path(location)
+
+def output_option(help: str) -> Any:
+    return typer.Option(
+        "--out", parser=arguments.output_file, metavar="FILE", help=f"{help} A path, or a URL in a store."
+    )
 
 
 RunArgument = Annotated[
-    Path, typer.Argument(parser=run_folder, metavar="RUN", help="Folder of a run, or its URL: s3://bucket/run.")
+    Path, typer.Argument(parser=arguments.folder, metavar="RUN", help="Folder of a run, or its URL: s3://bucket/run.")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -47,7 +52,7 @@ OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        parser=run_folder,
+        parser=arguments.folder,
         metavar="FOLDER",
         help="Folder of the run, or its URL (s3://, gs://, az://); runs/<name of the recipe> if absent.",
     ),
@@ -94,9 +99,7 @@ def plan(
     set_: SetOption = None,
     out: OutOption = None,
     address: AddressOption = None,
-    prices: Annotated[
-        Path | None, typer.Option("--prices", metavar="FILE", help="Tell money, too; see deploy/prices.yaml.")
-    ] = None,
+    prices: Annotated[Path | None, input_option("--prices", "Tell money, too; see deploy/prices.yaml.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a recipe on a sample of its input files and forecast what the whole run comes to.
@@ -139,12 +142,20 @@ def clean(
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
 ) -> None:
-    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies."""
+    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies.
+
+    Of an export in an object store: all of it, if it was left unfinished.
+    """
     from pipeline.clean import clean as clean_run
+    from pipeline.clean import clean_export
+    from pipeline.publishing import is_unfinished
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
+    if is_unfinished(run):
+        leftovers = clean_export(run, older_than * 3600, dry_run)
+    else:
+        leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
     for leftover in leftovers:
         place = leftover.path if leftover.kind == "fetched files" else shown(leftover.path)
         print(f"{leftover.kind}: {place} ({leftover.size_bytes:,} bytes)")
@@ -192,8 +203,8 @@ def explain(
 def take_down(
     run: RunArgument,
     document_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of documents.")] = None,
-    ids: Annotated[Path | None, typer.Option("--ids", help="File of ids, a line each.")] = None,
-    urls: Annotated[Path | None, typer.Option("--urls", help="File of URLs, a line each.")] = None,
+    ids: Annotated[Path | None, input_option("--ids", "File of ids, a line each.")] = None,
+    urls: Annotated[Path | None, input_option("--urls", "File of URLs, a line each.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken out, change nothing.")] = False,
     allow_absent: Annotated[
         bool, typer.Option("--allow-absent", help="Pass over ids and URLs that the run has not seen.")
@@ -219,7 +230,7 @@ def rethreshold(
         list[str] | None,
         typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="A threshold; may be given several times."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File for the selection; under RUN if absent.")] = None,
+    out: Annotated[Path | None, output_option("File for the selection; under RUN if absent.")] = None,
 ) -> None:
     """Tell from stored scores what other thresholds would keep, and write that selection."""
     from pipeline import commands
@@ -235,13 +246,18 @@ def rethreshold(
 def export(
     tokens: Annotated[
         Path,
-        typer.Argument(parser=run_folder, metavar="RUN_OR_FOLDER", help="A run, or a finished token folder."),
+        typer.Argument(parser=arguments.folder, metavar="RUN_OR_FOLDER", help="A run, or a finished token folder."),
     ],
     format_: Annotated[
         str,
         typer.Option("--format", help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The new folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", parser=arguments.folder, metavar="FOLDER", help="The new folder, or its URL: s3://bucket/tokens."
+        ),
+    ],
     split: Annotated[str, typer.Option("--split", help="train or held_out.")] = "train",
     source: Annotated[
         list[str] | None, typer.Option("--source", help="Only this source; may be given several times.")
@@ -250,11 +266,12 @@ def export(
 ) -> None:
     """Write token shards in the format of another trainer."""
     from pipeline import commands
+    from pipeline.storage import shown
     from stages.tokenize.exports import export as export_tokens
 
     done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source)
     print(
-        f"{done.folder}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
+        f"{shown(done.folder)}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
         f"{done.size_bytes:,} bytes, of which {done.linked_bytes:,} are links"
     )
     for note in done.notes:
@@ -303,12 +320,17 @@ mix_app = typer.Typer(
 )
 app.add_typer(mix_app, name="mix")
 
-FitArgument = Annotated[Path, typer.Argument(metavar="FIT", help="Stored fit: of `sluice mix fit`, or of a run's mix.")]
-FitOutOption = Annotated[Path, typer.Option("--out", help="File for the fit.")]
+FitArgument = Annotated[
+    Path,
+    typer.Argument(
+        parser=arguments.input_file, metavar="FIT", help="Stored fit: of `sluice mix fit`, or of a run's mix."
+    ),
+]
+FitOutOption = Annotated[Path, output_option("File for the fit.")]
 IdOption = Annotated[str, typer.Option("--on", metavar="COLUMN", help="Column of ids.")]
 LimitsOption = Annotated[
     Path | None,
-    typer.Option("--limits", help="YAML: target_tokens, max_epochs, tokens and bounds of each source, groups."),
+    input_option("--limits", "YAML: target_tokens, max_epochs, tokens and bounds of each source, groups."),
 ]
 
 
@@ -327,13 +349,13 @@ def _mix_errors() -> Iterator[None]:
 def mix_fit(
     out: FitOutOption,
     mixtures: Annotated[
-        Path | None, typer.Option("--mixtures", help="CSV or Parquet: ids, and one column per source.")
+        Path | None, input_option("--mixtures", "CSV or Parquet: ids, and one column per source.")
     ] = None,
     metrics: Annotated[
-        Path | None, typer.Option("--metrics", help="CSV or Parquet: ids, and one column per metric.")
+        Path | None, input_option("--metrics", "CSV or Parquet: ids, and one column per metric.")
     ] = None,
     on: IdOption = "index",
-    runs: Annotated[Path | None, typer.Option("--runs", help="runs.parquet of a swarm, instead of two tables.")] = None,
+    runs: Annotated[Path | None, input_option("--runs", "runs.parquet of a swarm, instead of two tables.")] = None,
     size: Annotated[str | None, typer.Option("--size", help="Size of the runs to take from runs.parquet.")] = None,
     limits: LimitsOption = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
@@ -342,35 +364,32 @@ def mix_fit(
     with _mix_errors():
         from mixes import commands
 
-        print(
-            commands.fit_tables(
-                out=out, mixtures=mixtures, metrics=metrics, on=on, runs=runs, size=size, limits=limits, seed=seed
-            )
-        )
+        given = {"mixtures": mixtures, "metrics": metrics, "runs": runs, "limits": limits}
+        print(arguments.written(out, lambda file: commands.fit_tables(out=file, **given, on=on, size=size, seed=seed)))
 
 
 @mix_app.command(name="predict")
 def mix_predict(
     fit: FitArgument,
-    mixtures: Annotated[Path, typer.Option("--mixtures", help="CSV or Parquet: ids, and one column per source.")],
-    out: Annotated[Path, typer.Option("--out", help="CSV or Parquet file for the predictions.")],
+    mixtures: Annotated[Path, input_option("--mixtures", "CSV or Parquet: ids, and one column per source.")],
+    out: Annotated[Path, output_option("CSV or Parquet file for the predictions.")],
     on: IdOption = "index",
 ) -> None:
     """Predict every metric for the mixtures of a table."""
     with _mix_errors():
         from mixes import commands
 
-        print(commands.predict_table(fit, mixtures, on, out))
+        print(arguments.written(out, lambda file: commands.predict_table(fit, mixtures, on, file)))
 
 
 @mix_app.command(name="solve")
 def mix_solve(
     fit: FitArgument,
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="YAML or JSON: metric, source or answer set, and its weight.")
+        Path | None, input_option("--weights", "YAML or JSON: metric, source or answer set, and its weight.")
     ] = None,
     limits: LimitsOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File for mix.yaml.")] = None,
+    out: Annotated[Path | None, output_option("File for mix.yaml.")] = None,
     pessimism: Annotated[
         float, typer.Option("--pessimism", min=0.0, max=100.0, help="Standard deviations added to a prediction.")
     ] = 1.0,
@@ -379,7 +398,11 @@ def mix_solve(
     with _mix_errors():
         from mixes import commands
 
-        print(commands.solve_weights(fit, weights, limits=limits, out=out, pessimism=pessimism))
+        print(
+            arguments.written(
+                out, lambda file: commands.solve_weights(fit, weights, limits=limits, out=file, pessimism=pessimism)
+            )
+        )
 
 
 @mix_app.command(name="change")
@@ -387,7 +410,7 @@ def mix_change(
     fit: FitArgument,
     changes: Annotated[
         Path,
-        typer.Option("--changes", help="YAML with the keys added, removed, split and merged (docs/mix.md)."),
+        input_option("--changes", "YAML with the keys added, removed, split and merged (docs/mix.md)."),
     ],
     out: FitOutOption,
     limits: LimitsOption = None,
@@ -396,7 +419,7 @@ def mix_change(
     with _mix_errors():
         from mixes import commands
 
-        print(commands.change_sources(fit, changes, out, limits))
+        print(arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits)))
 
 
 @mix_app.command(name="learn")
@@ -404,9 +427,7 @@ def mix_learn(
     fit: FitArgument,
     larger: Annotated[
         Path,
-        typer.Option(
-            "--larger", help="CSV or Parquet of larger runs: `parameters`, sources and metrics, a column each."
-        ),
+        input_option("--larger", "CSV or Parquet of larger runs: `parameters`, sources and metrics, a column each."),
     ],
     out: FitOutOption,
     base_parameters: Annotated[
@@ -420,17 +441,18 @@ def mix_learn(
     with _mix_errors():
         from mixes import commands
 
-        print(
-            commands.log_larger(fit, larger, out, base_parameters=base_parameters, target_parameters=target_parameters)
-        )
+        parameters = {"base_parameters": base_parameters, "target_parameters": target_parameters}
+        print(arguments.written(out, lambda file: commands.log_larger(fit, larger, file, **parameters)))
 
 
 def main() -> None:
     """Entry point: errors for the user become one message and an exit status."""
+    from pipeline.fetched import told
+
     try:
         app()
     except SluiceError as error:
-        print(f"error: {shown(str(error))}", file=sys.stderr)
+        print(f"error: {shown(told(str(error)))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -19,6 +19,7 @@ from pipeline import storage
 from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, RecipeError, SluiceError
 from pipeline.executors import InProcess, OnRay
+from pipeline.fetched import told
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.locations.location import SERVER_REASONS, shown
@@ -36,7 +37,7 @@ from pipeline.take_down import take_down as take_documents_down
 
 
 def run_recipe(
-    path: Path,
+    recipe: str | Path,
     overrides: Sequence[str],
     out: Path | None,
     address: str | None,
@@ -46,6 +47,7 @@ def run_recipe(
     """Validate a recipe, run what is missing, write the report.
 
     Args:
+        recipe: path or URL of its file.
         retry: read again the parts in which a server's file could not be had in an earlier run.
 
     Raises:
@@ -53,7 +55,7 @@ def run_recipe(
         SluiceError: the run stopped; giving the same command again goes on from there.
     """
     started = time.monotonic()
-    graph = build_graph(load_recipe(path, overrides))
+    graph = build_graph(load_recipe(recipe, overrides))
     run = Run((out or Path("runs") / graph.recipe.name).resolve())
     storage.check(run.folder)
     with run.at_work():
@@ -92,7 +94,7 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
                 Scheduler(run, graph, sealed, digests, display).execute(OnRay(address, graph.recipe.supervision))
         run.state.status = "done"
     except SluiceError as error:
-        run.state.status, run.state.message = "failed", shown(str(error))
+        run.state.status, run.state.message = "failed", shown(told(str(error)))
         if not isinstance(error, MachineError):  # on a full disk the report could not be written either
             write_report(run)
         raise
@@ -131,17 +133,17 @@ def _is_finished(run: Run, graph: Graph, fingerprints: Mapping[str, str]) -> boo
     return state.status == "done" and is_same and storage.exists(run.folder / "report.html")
 
 
-def validate(path: Path, overrides: Sequence[str], full: bool) -> str:
+def validate(recipe: str | Path, overrides: Sequence[str], full: bool) -> str:
     """What to print for a valid recipe: a summary, or the whole recipe with every default.
 
     Raises:
         RecipeError: all problems.
     """
-    graph = build_graph(load_recipe(path, overrides))
+    graph = build_graph(load_recipe(recipe, overrides))
     if full:
         return full_recipe(graph)
     parts = sum(len(node.splits) for node in graph.nodes)
-    lines = [f"{path} is valid: {len(graph.nodes)} artifacts, {parts} input parts"]
+    lines = [f"{shown(str(recipe))} is valid: {len(graph.nodes)} artifacts, {parts} input parts"]
     for node in graph.nodes:
         stages = " -> ".join(step.stage.name for step in node.steps)
         inputs = f" from {', '.join(node.inputs)}" if node.inputs else f" ({len(node.splits)} parts)"
@@ -226,7 +228,8 @@ def rethresholded(
     for (step, reason), both in sorted(ends.items(), key=lambda e: (selection.steps.index(e[0][0]), -e[1][0])):
         reasons.add_row(step, reason, *(f"{n:,}" for n in both))
     unknown = sum(n for key, n in selection.after.items() if key[1] == UNKNOWN)
-    message = f"The selection is in {selection.path}: 'select' takes it, or run the recipe with these thresholds"
+    place = storage.shown(selection.path)
+    message = f"The selection is in {place}: 'select' takes it, or run the recipe with these thresholds"
     if unknown:
         message += (
             f"\n{unknown:,} documents are unknown: they were dropped before a stage that measures only what comes to "
@@ -427,18 +430,20 @@ def take_down(
 
     Raises:
         RecipeError: no such run, a file that cannot be read, or documents that the run has not seen.
-        StageError: another command is at work on the run, or shards are damaged.
+        StageError: another command is at work on the run, or nothing could tell, as in a store; or shards are damaged.
     """
     run = Run.open(folder)
+    place = storage.shown(folder)
+    is_told_only = dry_run and storage.store_of(folder) is not None  # nothing changes: others may be at work
     wanted_ids, urls = [*ids, *_lines_of(ids_file)], _lines_of(urls_file)
     if (ids_file or urls_file) and not (wanted_ids or urls):
         raise RecipeError(f"{ids_file or urls_file} names no document")
-    with run.at_work(alone=True):
+    with run.at_work(alone=not is_told_only):
         found = find(run, wanted_ids, urls)
         if found.absent and not allow_absent:
             more = f" and {len(found.absent) - TOLD:,} more" if len(found.absent) > TOLD else ""
             raise RecipeError(
-                f"{folder} has seen no document of these ids and URLs: {', '.join(found.absent[:TOLD])}{more}. URLs "
+                f"{place} has seen no document of these ids and URLs: {', '.join(found.absent[:TOLD])}{more}. URLs "
                 "are compared letter by letter. Nothing was changed; --allow-absent takes down the others"
             )
         changes = found.in_shards if dry_run else take_documents_down(run, found, rewrite)
@@ -452,7 +457,7 @@ def take_down(
         "text_remains_in": dict(found.in_artifacts),
         "notes": told,
     }
-    return values, [*_taken_down_lines(folder, found, changes, dry_run), *(f"note: {note}" for note in told)]
+    return values, [*_taken_down_lines(place, found, changes, dry_run), *(f"note: {note}" for note in told)]
 
 
 def _lines_of(path: Path | None) -> list[str]:
@@ -466,7 +471,7 @@ def _lines_of(path: Path | None) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _taken_down_lines(folder: Path, found: Found, changes: Sequence[Change], dry_run: bool) -> Iterator[str]:
+def _taken_down_lines(place: str, found: Found, changes: Sequence[Change], dry_run: bool) -> Iterator[str]:
     would = "would be " if dry_run else ""
     yield (
         f"{len(found.documents) - found.written_from:,} documents were asked for, {found.written_from:,} were written "
@@ -483,11 +488,11 @@ def _taken_down_lines(folder: Path, found: Found, changes: Sequence[Change], dry
         for split in change.emptied:
             yield f"{change.artifact}: nothing is left of {split}"
     if not changes:
-        yield f"no token shards of {folder} hold any of them"
+        yield f"no token shards of {place} hold any of them"
     if found.in_artifacts:
         yield "their text remains in earlier artifacts, where it was read, cleaned and encoded:"
         for name, documents in found.in_artifacts.items():
-            yield f"  {name}: {documents:,} documents in {folder / 'artifacts' / name}"
+            yield f"  {name}: {documents:,} documents in {place}/artifacts/{name}"
         yield (
             "to be rid of it, delete these folders; the shards stay. A later 'sluice run' makes them again from the "
             "input, so take the documents out of the input files too. Exports, and answers of models under "

@@ -170,7 +170,7 @@ class _Builder:
 
     def configured(self, stage: type[Stage[Any]], options: Mapping[str, Any], location: Location) -> StageConfig | None:
         try:
-            return stage.config_type.model_validate(dict(options), context={"base": self.recipe.path.resolve().parent})
+            return stage.config_type.model_validate(dict(options), context={"base": self.recipe.base})
         except ValidationError as error:
             for detail in error.errors():
                 where = (*location, *detail["loc"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from pipeline.credentials import LEFT_OUT, places_left_out
 from pipeline.errors import RecipeError
-from pipeline.locations.location import is_url, shown
+from pipeline.locations.location import RemoteError, RemoteOptions, folder_of, is_url, shown
+from pipeline.locations.reading import open_file
 from pipeline.registry import did_you_mean
 from pipeline.supervision import Supervision
 
@@ -49,8 +50,8 @@ def parsed_value(text: str) -> Any:
 class Problems:
     """Collects what is wrong with a recipe, to tell it all at once."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, location: str) -> None:
+        self.location = location
         self.places: dict[Location, str] = {}  # where a key stands, as "line:column"; none if made in Python
         self.found: list[tuple[tuple[int, ...], str]] = []
 
@@ -60,7 +61,7 @@ class Problems:
             location = location[:-1]
         place = self.places.get(location, "1:1")
         order = tuple(int(p) for p in place.split(":")) if place[0].isdigit() else (0,)
-        self.found.append((order, shown(f"{self.path}:{place}: {message}" if self.places else message)))
+        self.found.append((order, shown(f"{shown(self.location)}:{place}: {message}" if self.places else message)))
 
     def raise_if_any(self) -> None:
         """Raises RecipeError with one line for each problem, in the order of the file."""
@@ -83,7 +84,7 @@ class ArtifactEntry:
 class Recipe:
     """A recipe whose shape is right; names, options and inputs are checked by the graph."""
 
-    path: Path
+    location: str  # a path or a URL
     name: str
     seed: int
     on_failed: str
@@ -92,44 +93,62 @@ class Recipe:
     supervision: Supervision = field(default_factory=Supervision)
     values: Mapping[str, Any] = field(default_factory=dict)  # the whole recipe as plain values, overrides applied
 
+    @property
+    def base(self) -> str:
+        """The folder, a path or a URL, where relative paths start."""
+        return folder_of(self.location)
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply ``--set`` overrides of the form ``artifact.option=value`` or ``seed=2``.
+
+def load_recipe(location: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, at a path or a URL, and apply ``--set`` overrides of the form ``artifact.option=value`` or
+    ``seed=2``.
 
     Raises:
         RecipeError: the file is missing or no YAML. Problems of shape are collected in ``problems`` instead.
     """
+    location = str(location)
+    told = shown(location)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(location)
         document = yaml.compose(text, Loader=RecipeLoader)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: there is no such recipe") from None
+        raise RecipeError(f"{told}: there is no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: the recipe cannot be read: {error}") from None
+        raise RecipeError(f"{told}: the recipe cannot be read: {shown(str(error))}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise RecipeError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    problems = Problems(path)
+        raise RecipeError(f"{told}{place}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    problems = Problems(location)
     values = _plain(document, (), problems) if document is not None else {}
     if not isinstance(values, dict):
         problems.add((), "a recipe is a mapping with the keys: " + ", ".join(TOP_LEVEL_KEYS))
         values = {}
     for override in overrides:
         _apply(override, values, problems)
-    for location in places_left_out(values):
-        option = ".".join(str(step) for step in location if step != "artifacts")
+    for place_left_out in places_left_out(values):
+        option = ".".join(str(step) for step in place_left_out if step != "artifacts")
         problems.add(
-            location,
+            place_left_out,
             f"'{option}': a credential was left out of this copy of a recipe: put the whole URL in place of the one "
             f"with {LEFT_OUT}, here or by --set",
         )
-    return _shape(path, values, problems)
+    return _shape(location, values, problems)
 
 
-def recipe_of(path: Path, values: Mapping[str, Any]) -> Recipe:
-    """A recipe made in Python; ``path`` names it in messages and is where relative paths start."""
-    return _shape(path, values, Problems(path))
+def recipe_of(location: str | Path, values: Mapping[str, Any]) -> Recipe:
+    """A recipe made in Python; ``location`` names it in messages and its folder is where relative paths start."""
+    return _shape(str(location), values, Problems(str(location)))
+
+
+def _read(location: str) -> str:
+    try:
+        with open_file(location, RemoteOptions(), None) as file:
+            return file.read().decode("utf-8")
+    except RemoteError as error:
+        if error.reason == "not_found":
+            raise FileNotFoundError(location) from None
+        raise
 
 
 def _plain(node: yaml.Node, location: Location, problems: Problems) -> Any:
@@ -194,11 +213,11 @@ def _below(target: Any) -> dict[str, Any]:
     return stages | {str(key): value for key, value in target.items()}
 
 
-def _shape(path: Path, values: Mapping[str, Any], problems: Problems) -> Recipe:
+def _shape(location: str, values: Mapping[str, Any], problems: Problems) -> Recipe:
     for key in values:
         if key not in TOP_LEVEL_KEYS:
             problems.add((key,), f"unknown key '{key}'{did_you_mean(str(key), TOP_LEVEL_KEYS)}")
-    name = values.get("name", path.stem)
+    name = values.get("name", PurePosixPath(shown(location)).stem)
     if not isinstance(name, str) or not _is_plain_name(name):
         problems.add(("name",), f"'name' must be letters, digits, '-' and '_', got {name!r}")
     seed = values.get("seed", 1)
@@ -213,7 +232,7 @@ def _shape(path: Path, values: Mapping[str, Any], problems: Problems) -> Recipe:
         artifacts = {}
     entries = [_entry(key, value, ("artifacts", key), problems) for key, value in artifacts.items()]
     supervision = _supervision(values.get("supervision") or {}, problems)
-    return Recipe(path, str(name), seed, on_failed, tuple(e for e in entries if e), problems, supervision, values)
+    return Recipe(location, str(name), seed, on_failed, tuple(e for e in entries if e), problems, supervision, values)
 
 
 def _supervision(values: Any, problems: Problems) -> Supervision:

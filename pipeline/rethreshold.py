@@ -72,14 +72,16 @@ def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | Non
     artifacts = run.artifacts()
     if name not in artifacts or artifacts[name].kind != "documents":
         with_filters = [n for n, a in artifacts.items() if a.kind == "documents" and "." not in n]
-        raise RecipeError(f"{folder} has no finished artifact '{name}' of documents{did_you_mean(name, with_filters)}")
+        raise RecipeError(
+            f"{storage.shown(folder)} has no finished artifact '{name}' of documents{did_you_mean(name, with_filters)}"
+        )
     artifact = artifacts[name]
     steps = decided_steps(run, artifact, changes)
     path = out or run.folder / "selections" / f"{name}-{digest_of(list(changes))[:12]}.parquet"
     selection = Selection(path, [step.label for step in steps])
     if path.is_dir():
         raise RecipeError(f"--out {path} is a folder: name a file")
-    storage.make_folder(path.parent)
+    storage.make_folder(path.parent)  # of this machine: the selection is written here, then moved
     unfinished = path.with_name(f".{path.name}.unfinished")
     schema = SELECTION_SCHEMA.with_metadata({"artifact": name, "fingerprint": artifact.fingerprint} | _said(changes))
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
@@ -89,7 +91,7 @@ def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | Non
             sources = rows.column("source").to_pylist()
             selection.before.update((source, *ending[:3]) for source, ending in zip(sources, before, strict=True))
             selection.after.update((source, *ending[:3]) for source, ending in zip(sources, endings, strict=True))
-    unfinished.replace(path)
+    storage.move(unfinished, path)
     return selection
 
 

@@ -163,7 +163,8 @@ class Run:
         if alone and storage.store_of(self.folder):
             raise StageError(
                 f"{storage.shown(self.folder)}: in an object store nothing tells whether other machines are at work on "
-                "the run. Copy the run to a folder and give the command there"
+                "the run, so it is changed in a copy: when nobody is, copy it to a folder, give this command for that "
+                "folder, and bring it back, deleting in the store what was deleted in it (docs/object-stores.md)"
             )
         with storage.held(self.folder, alone):
             yield

@@ -17,11 +17,14 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo, model_validator
 
+from pipeline import storage
 from pipeline.artifact import Artifact, DocumentPart, Phase
+from pipeline.errors import InputError, RecipeError
+from pipeline.fetched import fetched, location_of, not_fetched
 from pipeline.ledger import Counts
-from pipeline.locations.location import InputFile
+from pipeline.locations.location import InputFile, absolute, base_of, is_url
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -53,13 +56,37 @@ PAYLOAD = pa.field("payload", pa.large_binary())
 """Raw bytes (HTML, PDF) of a document whose text has not been extracted yet; extraction removes the column."""
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base", Path.cwd())
-    return Path(base) / path.expanduser()
+def _on_this_machine(path: object, info: ValidationInfo) -> object:
+    if not isinstance(path, str) and (not isinstance(path, Path) or path.is_absolute()):
+        return path
+    location = absolute(str(path), base_of(info.context))
+    if is_url(location) and not info.context:
+        return not_fetched(location)
+    try:
+        return fetched(location) if is_url(location) else Path(location)
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
-RecipePath = Annotated[Path, AfterValidator(_absolute)]
-"""A path in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts."""
+RecipePath = Annotated[Path, BeforeValidator(_on_this_machine), PlainSerializer(location_of, when_used="json")]
+"""A path or URL in a recipe: relative ones are relative to the recipe file. May hold glob characters in its last parts.
+What a URL names is fetched when the recipe is read, and before a task starts: the stage finds a path of its machine.
+The options of a finished run are validated without a context: what they were may be gone, and nothing is fetched."""
+
+
+def _in_place(path: object, info: ValidationInfo) -> object:
+    if not isinstance(path, str) and (not isinstance(path, Path) or path.is_absolute()):
+        return path
+    location = absolute(str(path), base_of(info.context))
+    try:
+        return storage.store_path(location) if is_url(location) else Path(location)
+    except RecipeError as error:
+        raise ValueError(str(error)) from error
+
+
+RecipeFolder = Annotated[Path, BeforeValidator(_in_place), PlainSerializer(storage.shown, when_used="json")]
+"""A folder in a recipe that is read and written where it lies, on a file system or in an object store: by the functions
+of pipeline.storage alone, which know its path for the mirror of one in a store."""
 
 
 class Options(BaseModel):

@@ -22,8 +22,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from pathlib import Path, PosixPath
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.errors import MachineError, StageError
 from pipeline.locations.location import RemoteOptions
@@ -52,12 +52,34 @@ def mirror_of(url: str, options: RemoteOptions | None = None) -> Path:
         RecipeError: runs cannot be kept at such a URL.
     """
     url = parsed_store(url)
-    scratch = Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
-    root = scratch / hashlib.sha256(url.encode()).hexdigest()[:16]
-    if options is None:
-        options = RemoteOptions(connections=CONNECTIONS, endpoint=s3_endpoint(RemoteOptions()))
-    attach(root, ObjectStore(url, options, scratch / "hosts"))
+    root = scratch() / hashlib.sha256(url.encode()).hexdigest()[:16]
+    attach(root, ObjectStore(url, options or store_options(), scratch() / "hosts"))
     return root
+
+
+def scratch() -> Path:
+    """The folder of this machine for what it fetches."""
+    return Path(os.environ.get(SCRATCH) or Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}").resolve()
+
+
+def store_options() -> RemoteOptions:
+    """How to reach stores, as this process is told by its environment: other machines are told the same."""
+    return RemoteOptions(connections=CONNECTIONS, endpoint=s3_endpoint(RemoteOptions()))
+
+
+class StorePath(PosixPath):
+    """A path of a mirror that tasks work on beside their run's, such as that of an index. On its way to another machine
+    it becomes the path of the mirror there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = _place(self)
+        assert place is not None
+        return store_path, (place.store.url, place.store.options, place.key)
+
+
+def store_path(url: str, options: RemoteOptions | None = None, key: str = "") -> StorePath:
+    """The mirror of a folder in an object store, or a path below it; see ``mirror_of``."""
+    return StorePath(mirror_of(url, options), key)
 
 
 def attach(root: Path, store: ObjectStore) -> None:
@@ -262,6 +284,24 @@ def replace(path: Path, content: bytes) -> None:
         return
     make_folder(path.parent)
     _write_temporary(path, content).replace(path)
+
+
+def move(file: Path, path: Path) -> None:
+    """Give a finished file of this machine another name, for good once this returns: on the disk or in the store. One
+    that has the name is replaced."""
+    if place := _place(path):
+        place.store.upload(place.key, file)
+        file.unlink()
+        return
+    make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with explained_disk_errors(path):
+            shutil.move(file, beside)  # a copy, from another file system
+        flush(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

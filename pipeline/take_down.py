@@ -77,9 +77,9 @@ class TakenDown:
     def of(run: Path) -> TakenDown:
         """Those of a run; none if nothing was ever taken down."""
         path = run / LIST_FILE
-        if not path.exists():
+        if not storage.exists(path):
             return TakenDown(())
-        values = json.loads(path.read_bytes())
+        values = json.loads(storage.read_bytes(path))
         return TakenDown(tuple(Request(**{**r, "documents": tuple(r["documents"])}) for r in values["requests"]))
 
     def save(self, run: Path) -> None:
@@ -106,9 +106,10 @@ class TakenDown:
 def check_taken_down(run: Run, artifact: Artifact) -> None:
     """Raises StageError for token shards that may hold documents which were taken down."""
     if artifact.kind == "tokens" and not TakenDown.of(run.folder).is_applied(artifact):
+        place = storage.shown(run.folder)
         raise StageError(
             f"{artifact.name}: these shards were made from documents of which some have been taken down "
-            f"({run.folder / LIST_FILE}): give 'sluice take-down {run.folder}', and then this command again"
+            f"({place}/{LIST_FILE}): give 'sluice take-down {place}', and then this command again"
         )
 
 
@@ -123,7 +124,7 @@ def notes(run: Run, artifacts: Mapping[str, Artifact]) -> list[str]:
         if any(r.made_with_them.get(name) == artifact.parts[-1].folder for r in TakenDown.of(run.folder).requests):
             told.append(
                 f"{name} was made with documents that have been taken down since, and is kept. To make it again "
-                f"without them, delete {artifact.folder} and run again"
+                f"without them, delete {storage.shown(artifact.folder)} and run again"
             )
     return told
 
@@ -206,7 +207,7 @@ def _indexes(artifact: Artifact) -> Iterator[Path]:
     for part in artifact.parts:
         for file in part.files:
             if file.path.endswith(INDEX_SUFFIX):
-                yield artifact.folder / part.folder / file.path
+                yield artifact.file_of(part, file.path)
 
 
 def _tables(artifacts: Iterable[Artifact], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -215,7 +216,7 @@ def _tables(artifacts: Iterable[Artifact], columns: Sequence[str]) -> Iterator[p
         for part in artifact.parts:
             for file in part.files:
                 if file.path in (DOCUMENTS_FILE, REMOVED_FILE) or file.path.endswith(INDEX_SUFFIX):
-                    with pq.ParquetFile(artifact.folder / part.folder / file.path) as opened:
+                    with pq.ParquetFile(artifact.file_of(part, file.path)) as opened:
                         present = [name for name in columns if name in opened.schema_arrow.names]
                         for batch in opened.iter_batches(65536, columns=present):
                             yield pa.Table.from_batches([batch])

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import storage
+from pipeline import fetched, storage
 from pipeline.locations.objects import ObjectStore
 from pipeline.stage import Shuffle, Task
 
@@ -32,18 +32,54 @@ WRITING = ".writing"  # end of the names of files that are not whole yet; others
 @contextmanager
 def ready(spec: PartSpec) -> Iterator[PartSpec]:
     """The task with all that it reads on this machine."""
-    if spec.store is None:
+    fetched.bring(step.config for step in spec.steps)
+    with _beside(spec) as spec:
+        if spec.store is None:
+            yield spec
+        else:
+            with _in_store(spec, spec.store) as at_hand:
+                yield at_hand
+
+
+@contextmanager
+def _beside(spec: PartSpec) -> Iterator[PartSpec]:
+    """The task with what it reads in other stores than its run's, such as of an index, until its end."""
+    if spec.task is None:
         yield spec
         return
-    root = storage.mirror_of(spec.store.url, spec.store.options)
-    private = root / "tasks" / uuid.uuid4().hex
-    storage.attach(private, spec.store)
+    with ExitStack() as stack:
+        privates: dict[ObjectStore, Path] = {}
+
+        def here(path: Path) -> Path:
+            if not isinstance(path, storage.StorePath):
+                return path
+            store = storage.store_of(path)
+            assert store is not None
+            if store not in privates:
+                privates[store] = stack.enter_context(_private(store))
+            return storage.fetched(privates[store] / storage.key_of(path))
+
+        files = {role: tuple(here(path) for path in paths) for role, paths in spec.task.files.items()}
+        yield replace(spec, task=replace(spec.task, files=files))
+
+
+@contextmanager
+def _private(store: ObjectStore) -> Iterator[Path]:
+    """A mirror of one task's own."""
+    private = storage.mirror_of(store.url, store.options) / "tasks" / uuid.uuid4().hex
+    storage.attach(private, store)
     try:
-        with storage.held(root, alone=False):  # against `sluice clean`
-            yield _fetched(spec, root, private)
+        yield private
     finally:
         storage.detach(private)
         shutil.rmtree(private, ignore_errors=True)
+
+
+@contextmanager
+def _in_store(spec: PartSpec, store: ObjectStore) -> Iterator[PartSpec]:
+    root = storage.mirror_of(store.url, store.options)
+    with _private(store) as private, storage.held(root, alone=False):  # against `sluice clean`
+        yield _fetched(spec, root, private)
 
 
 def _fetched(spec: PartSpec, root: Path, private: Path) -> PartSpec:
@@ -60,7 +96,7 @@ def _fetched(spec: PartSpec, root: Path, private: Path) -> PartSpec:
 
     def file(role: str, path: Path, read_by_ranges: frozenset[str]) -> Path:
         if not path.is_relative_to(spec.run):
-            return path  # of an index of earlier documents, which has a place of its own
+            return path  # of an index of earlier documents, which has a place of its own: see _beside
         if path.parent.name == "data":  # a whole part, such as all shards: other tasks of this machine want it, too
             return storage.fetched_folder(here(path))
         return own(path) if role in read_by_ranges else storage.fetched(own(path))

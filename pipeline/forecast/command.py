@@ -58,7 +58,7 @@ def share_of(text: str) -> float:
 
 
 def plan(
-    recipe: Path,
+    recipe: str | Path,
     overrides: Sequence[str],
     sample: str,
     out: Path | None,

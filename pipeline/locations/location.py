@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -34,13 +36,42 @@ def shown(text: str) -> str:
     return QUERY.sub(r"\1", USER.sub(r"\1\2", text))
 
 
-def _absolute(location: str, info: ValidationInfo) -> str:
-    if location.startswith("file://"):
-        location = location.removeprefix("file://")
+def folder_of(location: str) -> str:
+    """The folder in which a file lies, a path or a URL: where the relative paths in it start."""
+    if not is_url(location):
+        return str(Path(location).resolve().parent)
+    if urlsplit(location).scheme.lower() in ("http", "https"):
+        location = QUERY.sub(r"\1", location)
+    return location.rpartition("/")[0]
+
+
+def absolute(location: str, base: str) -> str:
+    """A path or URL as it is meant in a folder: URLs and absolute paths stand for themselves.
+
+    Raises:
+        ValueError: it leads out of the bucket or server of a base that is a URL.
+    """
+    location = location.removeprefix("file://")
     if is_url(location):
         return location
-    base = (info.context or {}).get("base", Path.cwd())
-    return str(Path(base) / Path(location).expanduser())
+    path = Path(location).expanduser()
+    if path.is_absolute() or not is_url(base):
+        return str(Path(base) / path)
+    scheme, _, folder = base.partition("://")
+    bucket, _, below = folder.partition("/")
+    joined = posixpath.normpath(posixpath.join(below, location))
+    if joined.split("/")[0] == "..":
+        raise ValueError(f"{location} leads out of {scheme}://{bucket}")
+    return f"{scheme}://{bucket}/{joined}"
+
+
+def base_of(context: Any) -> str:
+    """Where relative paths start, by the context of a validation: the recipe's folder, or the working directory."""
+    return str((context or {}).get("base", Path.cwd()))
+
+
+def _absolute(location: str, info: ValidationInfo) -> str:
+    return absolute(location, base_of(info.context))
 
 
 def _text(location: object) -> object:
@@ -48,7 +79,7 @@ def _text(location: object) -> object:
 
 
 RecipeLocation = Annotated[str, BeforeValidator(_text), AfterValidator(_absolute)]
-"""A URL or a path in a recipe: relative paths are relative to the recipe file. May hold glob characters."""
+"""A URL or a path in a recipe: relative ones are relative to the recipe file, be it a URL. May hold glob characters."""
 
 
 @dataclass(frozen=True, slots=True)

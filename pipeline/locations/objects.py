@@ -433,7 +433,7 @@ def parsed_store(location: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in SCHEMES or "?" in rest or "#" in rest or not rest.partition("/")[0]:
         raise RecipeError(
-            f"{shown(location)}: runs are kept in folders, or in object stores as s3://BUCKET/FOLDER, "
+            f"{shown(location)}: Sluice writes into folders, and into object stores: s3://BUCKET/FOLDER, "
             "gs://BUCKET/FOLDER or az://CONTAINER/FOLDER"
         )
     return f"{scheme.lower()}://{rest}"

@@ -66,6 +66,12 @@ class RemoteFile(io.RawIOBase):
         assert self._total_bytes is not None  # the first answer told it
         return self._total_bytes
 
+    @property
+    def version(self) -> str | None:
+        """What the server says of the file's content; None if it says nothing."""
+        said = [str(part) for part in self._version[:2] if part is not None]  # the third: how it is packed
+        return " ".join(said) or None
+
     def readable(self) -> bool:
         return True
 

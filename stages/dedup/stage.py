@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from pipeline.stage import Composite, Expansion, RecipePath
+from pipeline.stage import Composite, Expansion, RecipeFolder
 from stages.dedup.duplicates.options import MatchConfig
 from stages.dedup.index.folder import indexed_before
 from stages.dedup.index.stage import signature_options
@@ -24,8 +24,8 @@ class DedupConfig(MatchConfig):
     rows: int | None = Field(None, ge=1)
     """Hashes in a band; at 0.8, by default, FineWeb's 8."""
 
-    against: RecipePath | None = None
-    """Folder of an index of earlier runs: a document that one of theirs is a duplicate of goes."""
+    against: RecipeFolder | None = None
+    """Folder (or URL in a store) of an index of earlier runs: a document that one of theirs is a duplicate of goes."""
     add_as: str | None = Field(None, min_length=1)
     """Add the documents that stay to this index, under a name that is new there, such as the crawl's."""
 

@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,12 @@ from typing import Any
 
 import botocore.session
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY, S3_SECRET, Sluice
 from tests.manifests import name_of, parts_of
 from tests.servers import SLOW_DOWN, Fault, FaultyServer, Request, faulty_server, put_objects, s3_server
+from tests.stages.training.conftest import PROXIES, sums_to_answer, tokenized, write_sources
 
 BUCKET = "bucket"
 WORDS = ["the", "of", "and", "to", "that", "be", "with", "have", *(f"word{i}" for i in range(20))]
@@ -58,7 +61,7 @@ class Store:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, recipe: Path, name: str, status: int = 0) -> str:
+    def run(self, recipe: Path | str, name: str, status: int = 0) -> str:
         """`sluice run` to its end in a folder of the store; returns what it printed."""
         process = self.start("run", recipe, "--out", f"s3://{BUCKET}/{name}")
         output, _ = process.communicate(timeout=300)
@@ -184,6 +187,115 @@ def test_a_run_in_a_store_is_that_in_a_folder_and_all_commands_read_it(
     assert "stored: done, 8 of 8 artifacts are there" in said("status")
     assert "tokens" in said("explain", "--shard", "tokens/code/train-00000.bin:5")
     assert said("report").strip() == f"s3://{BUCKET}/plain/report.html"
+
+
+RECIPE_IN_A_STORE = """
+name: stored
+artifacts:
+  web: {stage: json_lines, files: pages/web-*.jsonl, columns: {url: link}, remote: {endpoint: "ENDPOINT"}}
+  clean:
+    from: web
+    chain:
+      - url_filter: {lists: {mine: lists/bad.txt}}
+      - decontaminate: {files: ../sets/*.jsonl, ngram: 8}
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_and_all_that_it_names_can_lie_in_a_store(store: Store, stored_address: str, tmp_path: Path) -> None:
+    """Each raylet fetches the lists for itself: they share no folder."""
+    draws = random.Random(2)
+    texts = [" ".join(draws.choices(WORDS, k=40)) for _ in range(40)]
+    objects = {
+        f"recipes/pages/web-{part}.jsonl": "".join(
+            json.dumps({"text": text, "link": f"http://{'bad' if text in texts[::5] else 'good'}.example/"}) + "\n"
+            for text in texts[part::4]
+        )
+        for part in range(4)
+    }
+    objects |= {"recipes/recipe.yaml": RECIPE_IN_A_STORE.replace("ENDPOINT", store.behind)}
+    objects |= {"recipes/lists/bad.txt": "bad.example\n", "sets/quiz.jsonl": json.dumps({"question": texts[6]}) + "\n"}
+    client = store.client()
+    for key, content in objects.items():
+        client.put_object(Bucket=BUCKET, Key=key, Body=content.encode())
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.replace("pages/", f"s3://{BUCKET}/recipes/pages/"))
+    store.run(f"s3://{BUCKET}/recipes/recipe.yaml", "recipes/run")
+    sluice = ["run", tmp_path / "recipes/recipe.yaml", "--out", tmp_path / "run"]
+    done = subprocess.run(store.command(*sluice), env=store.environment, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    local = contents([path.read_bytes() for path in (tmp_path / "run").glob("artifacts/*/manifests/*.jsonl")])
+    assert stored_contents(store, "recipes/run") == local
+    dropped: Counter[str] = Counter()
+    for _, _, ledger in local["clean"]:
+        for step in ledger.values():
+            for counts in step.values():
+                dropped.update(counts.get("dropped", {}))
+    assert dropped == {"blocked_domain": 8, "evaluation_passage": 1}
+
+
+@pytest.mark.slow
+def test_a_run_in_a_store_goes_against_an_index_in_another(store: Store, recipe: Path, tmp_path: Path) -> None:
+    """The second run of the same pages keeps none of them."""
+    kept = {}
+    for name in ("first", "second"):
+        text = RECIPE.replace(
+            "from: [clean, code]}", f"from: [clean, code], against: s3://indexes/all, add_as: {name}, max_loss: 1}}"
+        )
+        text = text.partition("  tokens:")[0].replace("files: ", f"source: {name}-KIND, files: {recipe.parent}/")
+        text = text.replace("KIND", "web", 1).replace("KIND", "code", 1)
+        (tmp_path / "recipe.yaml").write_text(text)
+        if name == "first":
+            put_objects(store.behind, "indexes", {})
+        store.run(tmp_path / "recipe.yaml", f"against-{name}")
+        ledgers = [ledger for _, _, ledger in stored_contents(store, f"against-{name}")["unique"]]
+        kept[name] = sum(n["kept"] for ledger in ledgers for step in ledger.values() for n in step.values())
+    assert kept["first"] > 200
+    assert kept["second"] == 0
+    keys = [f["Key"] for f in store.client().list_objects_v2(Bucket="indexes")["Contents"]]
+    assert [key for key in keys if "/generations/" in key] == ["all/generations/1.json", "all/generations/2.json"]
+
+
+TRAINED = {"mix.swarm": "runs.parquet", "mix": "mix.yaml", "model": ".safetensors"}
+
+
+@pytest.mark.slow
+def test_a_mix_and_a_model_are_trained_in_a_store_as_in_a_folder(
+    store: Store, stored_address: str, tmp_path: Path
+) -> None:
+    """Swarm, mix and pretraining: checkpoints, answers and models lie in the store, and the same bytes come out."""
+    write_sources(tmp_path)
+    sums_to_answer(tmp_path / "adding.jsonl")
+    store.client().put_object(Bucket=BUCKET, Key="adding.jsonl", Body=(tmp_path / "adding.jsonl").read_bytes())
+
+    def recipe_with(answers: str) -> Path:
+        proxies = {**PROXIES, "answer_sets": {"adding": answers}}
+        mix = {"stage": "mix", "from": "tokens", "runs": 14, "first_runs": 12, "size": "tiny", "steps": 40, **proxies}
+        model = {"stage": "pretrain", "from": ["tokens", "mix"], "size": "tiny", "batch": 8, "evaluations": 2}
+        recipe = {"name": "trained", "artifacts": {**tokenized(), "mix": {**mix, "confirm": 0}, "model": model}}
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        return tmp_path / "recipe.yaml"
+
+    def trained(manifests: list[bytes]) -> dict[str, str]:
+        found = contents(manifests)
+        return {
+            f"{artifact}/{path}": digest
+            for artifact, ending in TRAINED.items()
+            for _, files, _ in found[artifact]
+            for path, digest in files
+            if path.endswith(ending)
+        }
+
+    Sluice(stored_address).run(recipe_with("adding.jsonl"))
+    local = trained([path.read_bytes() for path in (tmp_path / "run").glob("artifacts/*/manifests/*.jsonl")])
+    store.run(recipe_with(f"s3://{BUCKET}/adding.jsonl"), "trained")
+    stored_contents(store, "trained")
+    objects = store.objects("trained")
+    assert trained([content for key, content in objects.items() if "/manifests/" in key]) == local
+    assert {name.partition("/")[0] for name in local} == TRAINED.keys()
+    assert objects["report.html"].startswith(b"<!DOCTYPE html>")
+    assert "nothing was run" in store.run(tmp_path / "recipe.yaml", "trained")
 
 
 def every(n: int, fault: Fault, wanted: Callable[[Request], bool] = lambda request: True) -> Callable[..., Any]:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from typing import Any
 from pipeline import storage
 from pipeline.artifact import DocumentPart, digest_of
 from pipeline.errors import InputError, StageError
-from pipeline.stage import Options
+from pipeline.stage import Options, RecipeFolder
+from pipeline.storage import shown
 
 FORMAT = 1
 _MANIFEST = re.compile(r"([1-9]\d*)\.json")
@@ -58,7 +57,7 @@ class Generation:
 class Indexed(Options):
     """The generations of an index that documents are compared with."""
 
-    folder: Path
+    folder: RecipeFolder
     generation: int
     """The last of them; 0: none, the index is new."""
     digest: str
@@ -78,14 +77,13 @@ def indexed_before(folder: Path, name: str | None, signatures: Mapping[str, Any]
     generations = _generations(folder)
     if not generations and name is None:
         raise InputError(
-            f"{folder} holds no index to compare with: check the path, or begin an index there with 'add_as'"
+            f"{shown(folder)} holds no index to compare with: check the path, or begin an index there with 'add_as'"
         )
     names = [generation.name for generation in generations]
     before = generations[: names.index(name)] if name in names else generations
     for generation in before:
         _check_signatures(folder, generation, signatures)
-        for part in generation.parts:
-            _check_size(part, folder)
+    _check_sizes(folder, [part for generation in before for part in generation.parts])
     return Indexed(folder=folder, generation=len(before), digest=_digest(before))
 
 
@@ -118,22 +116,13 @@ def check_part(path: Path, sha256: str) -> None:
         StageError: it is damaged.
     """
     if storage.sha256_of(path) != sha256:
-        raise StageError(f"{path} is damaged: its digest is not its name. Restore it from a copy of the index")
+        raise StageError(f"{shown(path)} is damaged: its digest is not its name. Restore it from a copy of the index")
 
 
 def add_part(folder: Path, file: Path, rows: int) -> IndexPart:
-    """Move a finished file into the index, onto the disk before this returns. It counts once a generation names it."""
+    """Move a finished file into the index, for good before this returns. It counts once a generation names it."""
     part = IndexPart(storage.sha256_of(file), rows, file.stat().st_size)
-    path = part.path(folder)
-    storage.make_folder(path.parent)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with storage.explained_disk_errors(path):
-            shutil.move(file, beside)  # a copy, if the index is on another file system
-        storage.flush(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    storage.move(file, part.path(folder))
     return part
 
 
@@ -142,24 +131,25 @@ def publish(indexed: Indexed, added: Generation) -> None:
 
     Raises:
         StageError: the index has changed since, or holds other documents under this name, or a part is gone.
+        MachineError: it is in a store that does not refuse a taken name.
     """
+    storage.check(indexed.folder)
     _unchanged(indexed)
-    for part in added.parts:
-        _check_size(part, indexed.folder)
+    _check_sizes(indexed.folder, added.parts)
     path = _manifest(indexed.folder, added.number)
     if storage.put_if_absent(path, json.dumps(added.to_json(), indent=1).encode()):
         return
     there = _read(path)
     if there.name != added.name:
         raise StageError(
-            f"{path}: {there.name!r} was added to the index since this run has looked. Give the same command again: "
-            f"{added.name!r} is then compared with those documents too"
+            f"{shown(path)}: {there.name!r} was added to the index since this run has looked. Give the same command "
+            f"again: {added.name!r} is then compared with those documents too"
         )
     if there.parts != added.parts:
         raise StageError(
-            f"{path}: the index holds {added.name!r} already, with other documents. If these come from elsewhere, give "
-            "them another name by 'add_as'; if this recipe has changed, delete this file and those of later "
-            "generations, and give the same command again"
+            f"{shown(path)}: the index holds {added.name!r} already, with other documents. If these come from "
+            "elsewhere, give them another name by 'add_as'; if this recipe has changed, delete this file and those of "
+            "later generations, and give the same command again"
         )
 
 
@@ -171,18 +161,18 @@ def check_published(folder: Path, name: str) -> None:
     """
     if all(generation.name != name for generation in _generations(folder)):
         raise StageError(
-            f"the index {folder} no longer holds {name!r}, which this run has added. To add it again, give the same "
-            "command with a new folder for the run (--out)"
+            f"the index {shown(folder)} no longer holds {name!r}, which this run has added. To add it again, give the "
+            "same command with a new folder for the run (--out)"
         )
 
 
 def _generations(folder: Path) -> list[Generation]:
     numbers = sorted(
-        int(m[1]) for path in (folder / "generations").glob("*.json") if (m := _MANIFEST.fullmatch(path.name))
+        int(m[1]) for path in storage.files_in(folder / "generations") if (m := _MANIFEST.fullmatch(path.name))
     )
     if numbers != list(range(1, len(numbers) + 1)):
         missing = min(set(range(1, numbers[-1])) - set(numbers))
-        raise StageError(f"{_manifest(folder, missing)} is missing, but there are later ones: restore it")
+        raise StageError(f"{shown(_manifest(folder, missing))} is missing, but there are later ones: restore it")
     return [_read(_manifest(folder, number)) for number in numbers]
 
 
@@ -190,8 +180,8 @@ def _unchanged(indexed: Indexed) -> list[Generation]:
     generations = _generations(indexed.folder)[: indexed.generation]
     if _digest(generations) != indexed.digest:
         raise StageError(
-            f"the index {indexed.folder} has lost generations since this run has looked. Give the same command again, "
-            "to compare with those that are left"
+            f"the index {shown(indexed.folder)} has lost generations since this run has looked. Give the same command "
+            "again, to compare with those that are left"
         )
     return generations
 
@@ -202,12 +192,14 @@ def _manifest(folder: Path, number: int) -> Path:
 
 def _read(path: Path) -> Generation:
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(storage.read_bytes(path))
         if values.pop("format") != FORMAT:
-            raise StageError(f"{path} is the manifest of an index that another version of Sluice has made: begin anew")
+            raise StageError(
+                f"{shown(path)} is the manifest of an index that another version of Sluice has made: begin anew"
+            )
         return Generation(**{**values, "parts": tuple(IndexPart(**part) for part in values["parts"])})
     except (ValueError, KeyError, TypeError) as error:
-        raise StageError(f"{path} is damaged ({error}): restore it from a copy of the index") from error
+        raise StageError(f"{shown(path)} is damaged ({error}): restore it from a copy of the index") from error
 
 
 def _digest(generations: list[Generation]) -> str:
@@ -222,17 +214,19 @@ def _check_signatures(folder: Path, generation: Generation, signatures: Mapping[
     ]
     if differences:
         raise StageError(
-            f"{_manifest(folder, generation.number)}: its documents cannot be compared with these: "
+            f"{shown(_manifest(folder, generation.number))}: its documents cannot be compared with these: "
             f"{', '.join(differences)}. Give the same options to dedup, or use another index"
         )
 
 
-def _check_size(part: IndexPart, folder: Path) -> None:
-    path = part.path(folder)
-    if not path.exists():
-        raise StageError(f"{path}, a part of the index, is missing. Restore it from a copy of the index")
-    if path.stat().st_size != part.size_bytes:
-        raise StageError(
-            f"{path} is damaged: {path.stat().st_size:,} bytes instead of {part.size_bytes:,}. Restore it from a copy "
-            "of the index"
-        )
+def _check_sizes(folder: Path, parts: Sequence[IndexPart]) -> None:
+    there = {file.path: file.size_bytes for file in storage.walk(folder / "parts")} if parts else {}
+    for part in parts:
+        path = part.path(folder)
+        if path not in there:
+            raise StageError(f"{shown(path)}, a part of the index, is missing. Restore it from a copy of the index")
+        if there[path] != part.size_bytes:
+            raise StageError(
+                f"{shown(path)} is damaged: {there[path]:,} bytes instead of {part.size_bytes:,}. Restore it from a "
+                "copy of the index"
+            )

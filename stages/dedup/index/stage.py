@@ -20,6 +20,7 @@ from pydantic import Field
 
 from pipeline.artifact import Artifact, Phase
 from pipeline.stage import Context, Result, Shuffle, Task
+from pipeline.storage import shown
 from stages.dedup.duplicates.corpus import Corpus
 from stages.dedup.duplicates.members import SIGNATURE_COLUMNS, MemberOptions, members_of
 from stages.dedup.index.folder import Generation, Indexed, IndexPart, add_part, check_published, publish
@@ -63,7 +64,7 @@ class IndexConfig(SignaturesConfig):
     """Name of what is added."""
 
     def identity(self) -> dict[str, Any]:
-        folder, digest = str(self.indexed.folder), self.indexed.digest  # another folder is another index to write to
+        folder, digest = shown(self.indexed.folder), self.indexed.digest  # another folder is another index to write to
         return {**super().identity(), "indexed": [folder, digest]}
 
 
@@ -82,7 +83,7 @@ class AddToIndex(Shuffle[IndexConfig]):
     def note(self) -> str | None:
         if self.config.indexed.generation:
             return None
-        return f"begins the index {self.config.indexed.folder}: documents were compared with no earlier ones"
+        return f"begins the index {shown(self.config.indexed.folder)}: documents were compared with no earlier ones"
 
     def plan(self, inputs: Mapping[str, Sequence[Artifact]], phases: Sequence[Phase]) -> list[Task]:
         signatures, *originals = inputs["documents"]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.storage import explained_disk_errors, flush, make_folder, sha256_of
+from pipeline.publishing import new_folder, refuse_taken
+from pipeline.storage import flush, sha256_of, shown, store_of
 from stages.tokenize.exports.formats import FORMATS
 from stages.tokenize.exports.selection import HELD_OUT, TRAIN, Format, Selection, Shard
 
@@ -28,7 +28,7 @@ SPLITS = (TRAIN, HELD_OUT)
 class Exported:
     """What was written."""
 
-    folder: Path
+    folder: Path  # absolute; of an export in a store its mirror
     format: str
     splits: tuple[str, ...]
     sources: tuple[str, ...]
@@ -47,11 +47,12 @@ def export(
 
     Bodies are hard links to the token folder's files wherever the format has the same bytes and the file system can.
     Every file that is read is first compared with its SHA-256. The new folder holds the tokenizer, ``export.json``
-    (counts, digests) and a README beside the format's own files; it appears under its name once it is whole.
+    (counts, digests) and a README beside the format's own files; it appears under its name once it is whole. In a
+    store it is whole once ``export.json`` is there, which is written last.
 
     Args:
         tokens_folder: holds tokens.json (contract: proxy_models/shards.py).
-        out: the new folder; nothing may be there yet.
+        out: the new folder, or the mirror of one in a store; nothing may be there yet.
         format: one of FORMATS.
         split: "train" or "held_out"; nanogpt always holds both.
         sources: all if None.
@@ -59,28 +60,20 @@ def export(
     Raises:
         RecipeError: no such format, split or source; or the format cannot hold what is asked for.
         InputError: a file of the token folder is absent or damaged, there are no tokens, or `out` is taken.
-        MachineError: no room on the disk.
+        MachineError: no room on the disk, or the store cannot be written to.
     """
     form = _format(format)
     out = out.absolute()
-    _refuse_taken(out, tokens_folder)
+    _refuse_within(out, tokens_folder)
+    refuse_taken(out)
     selection = _select(tokens_folder, out, form, split, sources)
     _verify(selection)
-    make_folder(out.parent)
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with explained_disk_errors(out):
-            temporary.mkdir()
-            notes = tuple(form.write(selection, temporary))
-            _write_tokenizer(selection.tokens, temporary)
-            (temporary / "README.md").write_text(_readme(form, selection, notes), encoding="utf-8")
-            exported = _write_manifest(form, selection, notes, temporary)
-            _refuse_taken(out, tokens_folder)
-            temporary.rename(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return exported
+    with new_folder(out, MANIFEST) as folder:
+        notes = tuple(form.write(selection, folder))
+        _write_tokenizer(selection.tokens, folder)
+        (folder / "README.md").write_text(_readme(form, selection, notes), encoding="utf-8")
+        exported = _write_manifest(form, selection, notes, folder, out)
+    return replace(exported, linked_bytes=0) if store_of(out) else exported
 
 
 def _format(name: str) -> Format:
@@ -89,11 +82,10 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _refuse_taken(out: Path, tokens_folder: Path) -> None:
-    if out.resolve().is_relative_to(tokens_folder.resolve()):
-        raise RecipeError(f"{out} lies within the tokens themselves, which do not change: choose another folder")
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out} exists: choose another folder, or remove it first")
+def _refuse_within(out: Path, tokens_folder: Path) -> None:
+    in_store = store_of(out) and f"{shown(out)}/".startswith(f"{shown(tokens_folder)}/")
+    if in_store or out.resolve().is_relative_to(tokens_folder.resolve()):
+        raise RecipeError(f"{shown(out)} lies within the tokens themselves, which do not change: choose another folder")
 
 
 def _select(folder: Path, out: Path, form: Format, split: str, sources: Sequence[str] | None) -> Selection:
@@ -117,7 +109,7 @@ def _select(folder: Path, out: Path, form: Format, split: str, sources: Sequence
             f"{form.name} reads tokens of {form.token_bytes[0]} bytes, these have {shards[0].dtype.itemsize} "
             f"(a vocabulary of {tokens.vocabulary}): the format olmo has the same raw bodies, one a shard"
         )
-    return Selection(tokens, chosen, splits, shards, out)
+    return Selection(tokens, chosen, splits, shards, shown(out))
 
 
 def _splits(form: Format, split: str) -> tuple[str, ...]:
@@ -177,7 +169,7 @@ def _counts(selection: Selection) -> dict[str, dict[str, dict[str, int]]]:
     }
 
 
-def _write_manifest(form: Format, selection: Selection, notes: tuple[str, ...], folder: Path) -> Exported:
+def _write_manifest(form: Format, selection: Selection, notes: tuple[str, ...], folder: Path, out: Path) -> Exported:
     linked = {_inode(shard.path): shard.sha256 for shard in selection.shards}
     files: list[dict[str, Any]] = []
     linked_bytes = 0
@@ -206,7 +198,7 @@ def _write_manifest(form: Format, selection: Selection, notes: tuple[str, ...], 
     flush(folder / MANIFEST)
     totals = [count for splits in counts.values() for count in splits.values()]
     return Exported(
-        folder=selection.published,
+        folder=out,
         format=form.name,
         splits=selection.splits,
         sources=selection.sources,

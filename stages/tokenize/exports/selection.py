@@ -112,7 +112,7 @@ class Selection:
     sources: tuple[str, ...]
     splits: tuple[str, ...]
     shards: tuple[Shard, ...]
-    published: Path  # absolute; where the export will stand once it is whole
+    published: str  # absolute path, or URL, where the export will stand once it is whole
 
     def by_source(self) -> Iterator[tuple[str, tuple[Shard, ...]]]:
         """Each source that has shards, with them."""

@@ -91,7 +91,7 @@ def test_an_upload_that_fails_leaves_nothing(
 
 @pytest.mark.parametrize("url", ["https://host/run", "s3://", "s3:///run", "sftp://host/run", "s3://bucket/run?x=1"])
 def test_runs_are_kept_in_object_stores_only(url: str) -> None:
-    with pytest.raises(RecipeError, match="runs are kept in folders, or in object stores"):
+    with pytest.raises(RecipeError, match="Sluice writes into folders, and into object stores"):
         parsed_store(url)
 
 
