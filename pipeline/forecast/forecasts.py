@@ -185,9 +185,8 @@ class Forecaster:
         """A node that sees its input whole."""
         artifact = self._sealed[node.name]
         removal = next((n for n in self._sampled.nodes if node.name in n.steps[0].side.values()), None)
-        inputs = (
-            removal.inputs if removal and artifact.kind == "duplicates" else node.inputs
-        )  # signatures are no others
+        is_dedup = removal is not None and artifact.kind == "duplicates"
+        inputs = removal.inputs if removal and is_dedup else node.inputs  # signatures are the same documents again
         holding = [name for name in inputs if self._sealed[name].kind == "documents"]
         received, had = self._coming_from(holding), sum(_documents(self._sealed[name]) for name in holding)
         others = (self._growth[name] for name in node.inputs)
@@ -198,7 +197,7 @@ class Forecaster:
         core_seconds = Interval.sum(one for one, _ in seconds)
         size = sum(float(phase["size_bytes"]) for phase in phases)
         written, tokens = growth.scaled(size), None
-        if removal and artifact.kind == "duplicates":
+        if removal and is_dedup:
             written = self._removed_growth(removal, artifact, growth).scaled(size)
         elif artifact.kind == "tokens":
             tokens = growth.scaled(sum(split["tokens"] for split in _token_splits(artifact)))
