@@ -179,7 +179,7 @@ class OnRay:
         except Exception as error:  # Ray raises many types here; all mean the same to the user
             raise MachineError(f"cannot start or reach Ray at {address or 'this machine'}: {error}") from error
         self._head = "" if address and address.startswith("ray://") else ray.get_runtime_context().gcs_address
-        self._head_seen = time.monotonic()
+        self._head_missed: float | None = None  # since when it has not answered
         self._look_at_cluster()
         self._task = ray.remote(max_retries=0)(attempt_part)
         self._isolation = ray.remote(max_retries=0, num_cpus=1)(isolate)
@@ -218,13 +218,14 @@ class OnRay:
             if self._head:
                 _probe(self._head)
         except MachineError as error:
-            if (away_s := time.monotonic() - self._head_seen) < HEAD_S:
+            self._head_missed = self._head_missed or time.monotonic()
+            if (away_s := time.monotonic() - self._head_missed) < HEAD_S:
                 return False
             raise MachineError(
                 f"the head of the Ray cluster has not answered for {away_s:.0f} s ({self._head}). See that the cluster "
                 "is up, or start another, and give the same command again: what was committed is kept"
             ) from error
-        self._head_seen = time.monotonic()
+        self._head_missed = None
         return True
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
