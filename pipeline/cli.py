@@ -91,6 +91,48 @@ def run(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="crawl, pdf, code or all.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written, such as my-corpus.yaml.")],
+) -> None:
+    """Write a commented recipe to begin with: one file of a crawl, PDFs, code, or the whole line.
+
+    Example: sluice new crawl my-corpus.yaml
+    """
+    from pipeline import catalog
+
+    catalog.write_new(kind, file)
+    print(f"{file} is written. Next: sluice validate {file}")
+
+
+@app.command()
+def stages(
+    name: Annotated[str | None, typer.Argument(metavar="STAGE", help="Tell all about this one.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print all stages with JSON Schemas of their options.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of recipes, by which editors complete them.")
+    ] = False,
+) -> None:
+    """List the stages that a recipe can name, or the options of one.
+
+    Example: sluice stages gopher_quality
+    """
+    from pipeline import catalog
+
+    if schema:
+        print(catalog.recipe_schema(), end="")
+    elif json_:
+        print(catalog.stages_json())
+    elif name:
+        print(catalog.described(name), end="")
+    else:
+        lines = list(catalog.stage_lines())
+        width = max(len(stage) for stage, _ in lines)
+        for stage, said in lines:
+            print(f"{stage:{width}}  {said}")
+
+
+@app.command()
 def plan(
     recipe: RecipeArgument,
     sample: Annotated[

@@ -92,7 +92,7 @@ of pipeline.storage alone, which know its path for the mirror of one in a store.
 class Options(BaseModel):
     """Base of a group of options: strict, frozen, complete with defaults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod

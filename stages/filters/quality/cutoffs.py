@@ -68,6 +68,7 @@ class CutoffsConfig(TopShareConfig):
     """The measured column to rank by; higher is better."""
 
     top_share: float | dict[str, float]
+    """Share of the documents with a score to keep, the best ones, above 0 and up to 1; or the share for each source."""
 
 
 @dataclass(frozen=True)
