@@ -163,11 +163,15 @@ def plan(
 
 
 @app.command()
-def status(run: RunArgument) -> None:
+def status(run: RunArgument, json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show how far a run is."""
     from pipeline import commands
+    from pipeline.run import Run
 
-    message, table = commands.status(run)
+    if json_:
+        print(commands.status_json(Run.open(run)))
+        return
+    message, table = commands.status(Run.open(run))
     console = Console()
     console.print(message, highlight=False, soft_wrap=True)
     console.print(table)
@@ -332,9 +336,9 @@ def try_(
     ] = None,
 ) -> None:
     """Run one stage on a few files and print one JSON line a document."""
-    from pipeline import commands
+    from pipeline.trying import try_stage
 
-    for line in commands.try_stage(stage, files, set_ or []):
+    for line in try_stage(stage, files, set_ or []):
         print(line)
 
 

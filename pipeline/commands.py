@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,19 +15,17 @@ from rich.table import Table
 from pipeline import storage
 from pipeline.artifact import Artifact, Part
 from pipeline.errors import MachineError, RecipeError, SluiceError
-from pipeline.executors import InProcess, OnRay
+from pipeline.executors import OnRay
 from pipeline.fetched import told
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.locations.location import SERVER_REASONS, shown
 from pipeline.progress import Display, StageProgress, reported_steps, table_of
-from pipeline.recipe import load_recipe, parsed_value, recipe_of
-from pipeline.registry import stage_class, whole_of
+from pipeline.recipe import load_recipe
 from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, rethreshold
 from pipeline.run import RUN_FILE, InputDigests, Run
 from pipeline.runner import Scheduler, installed_versions, sealed_artifacts, stage_progress
-from pipeline.stage import Composite, Map, Source, is_measured
 from pipeline.take_down import TOLD, Change, Found, Rewrite, find
 from pipeline.take_down import notes as taken_down_notes
 from pipeline.take_down import take_down as take_documents_down
@@ -242,14 +237,28 @@ def _total(counts: Mapping[tuple[str, str, str, str], int], source: str, verdict
     return sum(n for key, n in counts.items() if key[:2] == (source, verdict))
 
 
-def status(folder: Path) -> tuple[str, Table]:
+def status(run: Run) -> tuple[str, Table]:
     """One sentence on a run and a table of its stages."""
-    run = Run.open(folder)
-    sealed = run.artifacts()
-    table = table_of({name: _stage_status(run, name, sealed.get(name)) for name in run.state.artifacts})
+    stages = _stages_of(run)
+    done = sum(stage.state == "done" for stage in stages.values())
     state = {"running": "is running, or was killed"}.get(run.state.status, run.state.status)
-    message = f"{run.state.name}: {state}, {len(sealed)} of {len(run.state.artifacts)} artifacts are there"
-    return message + (f"\n{run.state.message}" if run.state.message else ""), table
+    message = f"{run.state.name}: {state}, {done} of {len(stages)} artifacts are there"
+    return message + (f"\n{run.state.message}" if run.state.message else ""), table_of(stages)
+
+
+def status_json(run: Run) -> str:
+    """The same for programs."""
+    told = ("state", "parts_done", "parts", "records", "documents", "seconds")
+    stages = {name: {key: getattr(stage, key) for key in told} for name, stage in _stages_of(run).items()}
+    state = run.state
+    return json.dumps(
+        {"run": state.name, "status": state.status, "message": state.message, "artifacts": stages}, indent=1
+    )
+
+
+def _stages_of(run: Run) -> dict[str, StageProgress]:
+    sealed = run.artifacts()
+    return {name: _stage_status(run, name, sealed.get(name)) for name in run.state.artifacts}
 
 
 def _stage_status(run: Run, name: str, artifact: Artifact | None) -> StageProgress:
@@ -267,133 +276,6 @@ def _stage_status(run: Run, name: str, artifact: Artifact | None) -> StageProgre
         records=sum(c.received + c.created for c in artifact.ledger.first()[1].values()),
         seconds=seconds,
     )
-
-
-PACKINGS = ("", ".gz", ".zst", ".xz", ".bz2")
-INTAKE = {
-    (".warc", ".warc.gz", ".warc.zst", ".arc", ".arc.gz"): "common_crawl",
-    (".wet", ".wet.gz"): "common_crawl_text",
-    (".html", ".htm", ".xhtml"): "html_files",
-    (".pdf",): "pdf",
-    (".epub",): "epub",
-    tuple(f".{kind}{packed}" for kind in ("jsonl", "ndjson", "json") for packed in PACKINGS): "json_lines",
-    tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab") for packed in PACKINGS): "tables",
-    (".parquet", ".arrow", ".arrows", ".feather", ".ipc"): "tables",
-    tuple(f".xml{packed}" for packed in PACKINGS): "mediawiki",
-    (".7z",): "stack_exchange",
-    tuple(f".{kind}{packed}" for kind in ("txt", "text") for packed in PACKINGS): "plain_text",
-}
-"""Which stage reads a file given to `sluice try`, by the end of its name; all other files are source code."""
-
-
-def try_stage(name: str, files: Sequence[str], options: Sequence[str]) -> Iterator[str]:
-    """Run one stage on a few files, in this process; yields one JSON line a document.
-
-    Raises:
-        RecipeError: unknown stage or option, files that this stage cannot read, or a stage that cannot be tried alone.
-    """
-    graph = _try_graph(name, files, options)
-    folder = Path(tempfile.mkdtemp(prefix="sluice-try-"))
-    try:
-        run = Run(folder)
-        run.begin(graph, {})
-        sealed: dict[str, Artifact] = {}
-        display = Display(Console(stderr=True, quiet=True), stage_progress(graph, {}))
-        Scheduler(run, graph, sealed, InputDigests(run.folder), display).execute(InProcess())
-        yield from (line for _, line in sorted(_try_lines(graph, sealed)))
-    finally:
-        if not (folder / "error.log").exists():  # which an error's message names
-            shutil.rmtree(folder)
-
-
-def _try_graph(name: str, files: Sequence[str], options: Sequence[str]) -> Graph:
-    """The stage behind those that make documents of the files.
-
-    Raises:
-        RecipeError: in one line.
-    """
-    stage = stage_class(name)
-    if whole := whole_of(name):
-        raise RecipeError(
-            f"'{name}' works with what other parts of '{whole}' have made: try '{whole}', or run it in a recipe"
-        )
-    if not issubclass(stage, Composite) and stage.produces != "documents":
-        raise RecipeError(f"'{name}' does not return documents but {stage.produces}: try it in a recipe")
-    recipe = recipe_of(Path.cwd() / f"try {name}", _try_values(name, files, options))
-    try:
-        graph = build_graph(recipe, fuse=False)
-    except RecipeError as error:
-        raise RecipeError("; ".join(str(error).splitlines())) from error
-    if (kind := next(node.produces for node in graph.nodes if node.name == "try")) != "documents":
-        raise RecipeError(f"'{name}' does not return documents but {kind}: try it in a recipe")
-    return graph
-
-
-def _try_values(name: str, files: Sequence[str], options: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for option in options:
-        key, equals, text = option.partition("=")
-        if not equals:
-            raise RecipeError(f"--set {option}: expected key=value, for example --set min_words=20")
-        values[key] = parsed_value(text)
-    stage = stage_class(name)
-    if issubclass(stage, Source) or (issubclass(stage, Composite) and stage.reads_files):
-        return {"name": "try", "artifacts": {"try": {"stage": name, "files": list(files), **values}}}
-    intakes = {_intake(file) for file in files}
-    if len(intakes) > 1:
-        raise RecipeError(f"give files of one kind at a time: these are for {' and '.join(sorted(intakes))}")
-    (intake,) = intakes
-    artifacts: dict[str, Any] = {"input": {"stage": intake, "files": list(files), "source": "try"}}
-    upstream = "input"
-    wants = stage.requires if issubclass(stage, Map) else ("text",)
-    if "text" in wants and "text" not in getattr(stage_class(intake), "provides", ("text",)):
-        artifacts["extracted"] = {"stage": "extract_html", "from": upstream}
-        upstream = "extracted"
-    artifacts["try"] = {"stage": name, "from": upstream, **values}
-    return {"name": "try", "artifacts": artifacts}
-
-
-def _intake(file: str) -> str:
-    for suffixes, stage in INTAKE.items():
-        if file.lower().endswith(suffixes):
-            return stage
-    return "source_code"
-
-
-def _try_lines(graph: Graph, sealed: Mapping[str, Artifact]) -> Iterator[tuple[list[str | int], str]]:
-    """For each document a key that sorts ids as people do, and its line."""
-    texts: dict[str, str] = {}
-    for node in graph.nodes:
-        artifact = sealed[node.name]
-        for table in artifact.removed():
-            for gone in table.to_pylist():
-                scores = json.loads(gone.pop("scores"))
-                yield _line(gone["id"], gone, scores, texts.get(gone["id"], gone["excerpt"]))
-        if node.name not in ("input", "extracted", "try"):
-            continue  # private to a composite
-        for table in artifact.tables():
-            if node.name == "try":
-                for row in table.to_pylist():
-                    scores = {column: value for column, value in row.items() if is_measured(column)}
-                    yield _line(row["id"], {"verdict": "kept"}, scores, row.get("text", texts.get(row["id"])))
-            else:
-                texts.update(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
-
-
-def _line(
-    document: str, ending: Mapping[str, Any], scores: Mapping[str, Any], text: str | None
-) -> tuple[list[str | int], str]:
-    values = {
-        "id": document,
-        "kept": ending["verdict"] == "kept",
-        "verdict": ending["verdict"],
-        "reason": ending.get("reason"),
-        "evidence": ending.get("evidence"),
-        "scores": scores,
-        "text": text,
-    }
-    key = [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", document)]
-    return key, json.dumps(values, ensure_ascii=False, default=str)
 
 
 def tokens_folder(folder: Path, artifact: str | None) -> Path:

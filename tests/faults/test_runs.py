@@ -83,6 +83,22 @@ def test_a_cluster_is_joined_by_any_form_of_address(
     assert len(documents(tmp_path / "run")) == 2 * PARTS
 
 
+def test_programs_are_told_how_far_a_run_is(tmp_path: Path, sluice: Sluice) -> None:
+    recipe = write_recipe(tmp_path, '"tests.faults.stages:HasABug"')
+    sluice.run(recipe, status=1)
+    told = json.loads(sluice("status", tmp_path / "run", "--json"))
+    assert (told["run"], told["status"]) == ("faults", "failed")
+    assert "ZeroDivisionError" in told["message"]
+    assert told["artifacts"]["kept"] | {"seconds": 0} == {
+        **{"state": "started", "parts_done": 0, "parts": PARTS, "records": 0, "documents": 0, "seconds": 0}
+    }
+    (tmp_path / "fine").mkdir()
+    recipe = write_recipe(tmp_path / "fine", '"tests.faults.stages:DropsShort"')
+    sluice.run(recipe)
+    kept = json.loads(sluice("status", tmp_path / "fine/run", "--json"))["artifacts"]["kept"]
+    assert (kept["state"], kept["parts_done"], kept["records"]) == ("done", PARTS, 3 * PARTS + 1)
+
+
 def test_a_finished_run_does_nothing_and_says_so_within_five_seconds(tmp_path: Path, sluice: Sluice) -> None:
     recipe = write_recipe(tmp_path, '"tests.faults.stages:DropsShort"')
     sluice.run(recipe)

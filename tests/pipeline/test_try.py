@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.commands import try_stage
+from pipeline.trying import try_stage
 from pipeline.errors import RecipeError, SluiceError, StageError
 from pipeline.registry import stage_names
 from pipeline.stage import Map, Outcome, StageConfig
