@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.trying import try_stage
 from pipeline.errors import RecipeError, SluiceError, StageError
 from pipeline.registry import stage_names
 from pipeline.stage import Map, Outcome, StageConfig
+from pipeline.trying import try_stage
 from tests.chat_server import ChatServer, Reply, completion
 from tests.stages.in_process import write_lines
 from tests.stages.pdf_files import text_pdf
