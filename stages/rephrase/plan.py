@@ -101,12 +101,17 @@ class PlanConfig(SelectionOptions, BudgetOptions, StageConfig):
 
     style: tuple[str, ...] = Field(("clean",), min_length=1)
     """Names of styles."""
-    styles: RecipePath = STYLES_FILE
-    """YAML file of styles."""
+    styles: RecipePath | None = None
+    """YAML file of styles; that of Sluice if absent."""
     tokenizer: RecipePath | None = None
     """The model's tokenizer.json; without it tokens are estimated."""
 
-    model_files: ClassVar[frozenset[str]] = frozenset({"styles", "tokenizer"})
+    model_files: ClassVar[frozenset[str]] = frozenset({"tokenizer"})
+
+    def identity(self) -> dict[str, Any]:
+        """Of the file of styles, those that are used count."""
+        styles = {style.name: style.fingerprint for style in chosen_styles(self.style, self.styles)}
+        return {**super().identity(), "styles": styles}
 
 
 @dataclass
@@ -163,12 +168,13 @@ class RephrasePlan(Global[PlanConfig]):
         return Result(plan)
 
 
-def chosen_styles(names: Sequence[str], path: Path) -> list[Style]:
-    """The styles of these names.
+def chosen_styles(names: Sequence[str], path: Path | None) -> list[Style]:
+    """The styles of these names, from the file that comes with Sluice if none is given.
 
     Raises:
         StageError: the file has no such style, or cannot be read.
     """
+    path = path or STYLES_FILE
     try:
         styles = read_styles(path)
     except (OSError, ValueError) as error:

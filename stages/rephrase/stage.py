@@ -106,13 +106,6 @@ class WriteConfig(PlanConfig, ModelOptions):
         """Source of the documents written in a style from those of a source."""
         return self.source.replace("{style}", style).replace("{source}", parent_source)
 
-    def identity(self) -> dict[str, Any]:
-        """Of the file of styles, those that are used count."""
-        values = super().identity()
-        if self.is_on:
-            values["styles"] = {style.name: style.fingerprint for style in chosen_styles(self.style, self.styles)}
-        return values
-
 
 class RephraseConfig(WriteConfig):
     """Which documents are rephrased, how, by whom, and how much."""

@@ -123,3 +123,7 @@ def test_a_new_recipe_is_accepted_by_the_schema_and_by_validate(
 
 def test_an_unknown_kind_of_recipe_is_met_with_those_there_are(tmp_path: Path, sluice_alone: Sluice) -> None:
     assert "all, code, crawl, pdf" in sluice_alone("new", "wiki", tmp_path / "a.yaml", status=2)
+
+
+def test_the_schema_is_the_same_wherever_sluice_lies() -> None:
+    assert str(REPOSITORY) not in recipe_schema()
