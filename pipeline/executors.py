@@ -323,7 +323,8 @@ class OnRay:
                 "",
             )
         self._attempts.pop(spec.key)
-        self.submit(replace(spec, poison=poison))
+        spec = replace(spec, poison=poison)
+        self.submit(spec)
         self.retried.append((spec, "poison"))
         return None
 
