@@ -132,7 +132,7 @@
         return;
       }
       const begun = performance.now();
-      const best = solver.optimum(ready, now.weights, limits, now.pessimism, latest ? [latest.best.ratios] : [data.best]);
+      const best = solver.optimum(ready, now.weights, limits, now.pessimism, latest ? latest.best : data.best);
       const took = performance.now() - begun;
       const natural = solver.projected(model.natural, limits);
       const atNatural = ready.objective(natural, now.weights, 0);

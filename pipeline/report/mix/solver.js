@@ -7,7 +7,8 @@ const solver = (() => {
   const INNER_STEPS = 40;
   const MEMORY = 5;
   const RANDOM_STARTS = 6;
-  const WORK = 4e7; // multiplications that a search may spend on its starts: about a twentieth of a second
+  const MOST_STEPS = 60, SCREENING_STEPS = 8, OBSERVED_STARTS = 3;
+  const WORK = 2e7; // multiplications that a search may spend on further starts: some hundredths of a second
 
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const dot = (a, b) => {
@@ -335,12 +336,13 @@ const solver = (() => {
   }
 
   // Projected quasi-Newton descent (Schmidt and others 2009): few evaluations, each step within the limits.
-  function descended(value, spread, limits, start, evaluations) {
+  // `known`: the curvature that an earlier descent ended with, if there was one.
+  function descended(value, spread, limits, start, evaluations, known = null) {
     const n = start.length;
     let point = projected(start, limits), here = value(point), used = 1;
     const scale = Math.max(...here.slope.map(Math.abs), 1e-12);
-    let curvature = new Float64Array(n * n);
-    for (let j = 0; j < n; j++) curvature[j * n + j] = scale / (point[j] + SOURCE_START);
+    const curvature = new Float64Array(known ?? n * n);
+    for (let j = 0; j < n && !known; j++) curvature[j * n + j] = scale / (point[j] + SOURCE_START);
     while (used < evaluations) {
       const direction = move(point, here.slope, curvature, limits);
       const fall = dot(direction, here.slope);
@@ -375,7 +377,7 @@ const solver = (() => {
       here = found;
       if (gained < 1e-8 * spread) break;
     }
-    return { ratios: point, ...here };
+    return { ratios: point, curvature, used, ...here };
   }
 
   // A generator of numbers in (0, 1) that are the same each time.
@@ -387,26 +389,27 @@ const solver = (() => {
     };
   }
 
-  // The mixture of lowest mean + pessimism x sd. `weights` [M] are used x slope; `from`: mixtures to start from.
+  // The mixture of lowest mean + pessimism x sd. `weights` [M] are used x slope; `from`: what was found last, or a mixture.
   function optimum(ready, weights, limits, pessimism, from) {
     const { model } = ready, sources = model.sources.length;
-    const value = (mixture) => ready.objective(mixture, weights, pessimism);
+    const value = (mixture) => ready.objective(mixture, weights, pessimism), spread = ready.spread(weights);
+    let best = descended(value, spread, limits, from.ratios ?? from, MOST_STEPS, from.curvature);
+    // Where a search is cheap, others begin at the best runs and at random: the first may be in a valley of its own.
     const cost = model.mixtures.length * (model.mixtures.length + 6 * sources) * weights.filter((w) => w > 0).length;
-    const evaluations = Math.floor(WORK / cost);
     const observed = model.losses.map((row, i) => [dot(row, weights), i]).sort((a, b) => a[0] - b[0]);
-    const starts = [...from, ...observed.slice(0, 3).map(([, i]) => model.mixtures[i])];
+    const starts = observed.slice(0, OBSERVED_STARTS).map(([, i]) => model.mixtures[i]);
     const draw = drawing(1);
     for (let count = 0; count < RANDOM_STARTS; count++) {
       const drawn = Array.from({ length: sources }, () => -Math.log(draw()));
       starts.push(drawn.map((one) => one / sum(drawn)));
     }
-    const spread = ready.spread(weights);
-    const screened = starts.slice(0, Math.max(from.length, Math.min(starts.length, Math.floor(evaluations / 20))))
-      .map((start) => descended(value, spread, limits, start, starts.length > 1 ? 10 : 60));
-    screened.sort((a, b) => a.value - b.value);
-    const followed = screened.slice(0, evaluations > 200 ? 3 : 1)
-      .map((one) => descended(value, spread, limits, one.ratios, Math.max(20, Math.min(80, Math.floor(evaluations / 6)))));
-    return [...screened.slice(0, 1), ...followed].reduce((best, one) => (one.value < best.value ? one : best));
+    const screened = starts.slice(0, Math.floor(WORK / (cost * SCREENING_STEPS)))
+      .map((start) => descended(value, spread, limits, start, SCREENING_STEPS)).sort((a, b) => a.value - b.value);
+    if (screened.length && screened[0].value < best.value + 0.1 * spread) {
+      const other = descended(value, spread, limits, screened[0].ratios, MOST_STEPS, screened[0].curvature);
+      if (other.value < best.value) best = other;
+    }
+    return best;
   }
 
   return { prepared, limitsOf, fault, projected, optimum };

@@ -139,7 +139,7 @@ def test_the_pages_solver_finds_what_the_command_line_finds(
         """([model, weights, mixture]) => {
             const ready = solver.prepared(model);
             const limits = solver.limitsOf(model, model.target_tokens, model.max_epochs);
-            const best = solver.optimum(ready, weights, limits, model.pessimism, [model.natural]);
+            const best = solver.optimum(ready, weights, limits, model.pessimism, model.natural);
             const there = ready.objective(mixture, weights, model.pessimism);
             return { best: Array.from(best.ratios), value: there.value, sd: there.sd, slope: Array.from(there.slope) };
         }""",
