@@ -32,7 +32,7 @@ from tests.docs.pages import (
     prose_of,
     script_of,
 )
-from tests.servers import s3_server
+from tests.servers import put_objects, s3_server
 from tests.stages.rephrase.conftest import Asked, sound_model
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer shows its subclasses alone
@@ -49,7 +49,7 @@ NOT_RUN = {
     "reads from Common Crawl's servers": 1,
 }
 """Blocks that cannot run here, by the reason that stands before them."""
-QUICK = {"docs/sources.md"}
+QUICK = {"docs/plan.md", "docs/sources.md"}
 """Pages that take less than about 8 s."""
 
 
@@ -193,6 +193,7 @@ def demo(corpus: Path, ray_address: str) -> Path:
 def servers() -> Iterator[dict[str, str]]:
     """A bucket and a model, as the environment names them."""
     with s3_server() as store, ChatServer(sound_model, request_type=Asked) as model:
+        put_objects(store, "bucket", {})
         yield {
             **{"AWS_ENDPOINT_URL": store, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": S3_SECRET},
             **{"AWS_DEFAULT_REGION": "us-east-1", "ENDPOINT": model.url, "MODEL": "test"},
