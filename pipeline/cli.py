@@ -248,6 +248,22 @@ def report(run: RunArgument, json_: JsonOption = False) -> None:
 
 
 @app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(parser=arguments.folder, metavar="RUN_A", help="A run, or its URL.")],
+    run_b: Annotated[Path, typer.Argument(parser=arguments.folder, metavar="RUN_B", help="A run, or its URL.")],
+    out: Annotated[Path | None, output_option("HTML file for all differences, with samples to read.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what two runs differ in: recipes, documents lost and gained, filters, mixes, tokens, models, cost.
+
+    Example: sluice compare runs/base runs/strict --out compare.html
+    """
+    from pipeline.compare import compared
+
+    print(compared(run_a, run_b, out, json_))
+
+
+@app.command()
 def explain(
     run: RunArgument,
     document_id: Annotated[str | None, typer.Argument(help="Id of a document.")] = None,
