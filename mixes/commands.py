@@ -6,6 +6,7 @@ Every function takes paths and returns the text for the terminal; what it writes
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,7 @@ def solve_weights(
     limits: Path | None = None,
     out: Path | None = None,
     pessimism: float = 1.0,
+    as_json: bool = False,
 ) -> str:
     """The best mixture for these weights (equal ones if absent), within the limits of the file or of the fit.
 
@@ -141,7 +143,36 @@ def solve_weights(
             optimum, in_order, stored.scores, named, signal=stored.signal, transfer=stored.transfer
         ).write(out)  # fmt: skip
         lines.append(_written(out))
-    return "\n\n".join(lines)
+    return _solved_json(stored, optimum, used) if as_json else "\n\n".join(lines)
+
+
+def _solved_json(stored: StoredFit, optimum: Optimum, used: Floats) -> str:
+    """The mixture with its intervals, the objective, and each metric, at the proxies' size."""
+    low, high = optimum.intervals.tolist()
+    columns = zip(
+        stored.runs.sources, optimum.best.ratios.tolist(), low, high, optimum.natural.ratios.tolist(), strict=True
+    )
+    told = {
+        "sources": {name: {"ratio": r, "interval": [a, b], "natural": n} for name, r, a, b, n in columns},
+        "objective": optimum.best.objective,
+        "objective_sd": optimum.best.objective_sd,
+        "natural_objective": optimum.natural.objective,
+        "gain": optimum.gain,
+        "gain_interval": optimum.gain_interval.tolist(),
+        "metrics": {
+            name: {"used_weight": weight, "predicted": mean, "sd": sd, "natural": natural}
+            for name, weight, mean, sd, natural in zip(
+                stored.runs.metrics,
+                used.tolist(),
+                optimum.best.metrics.tolist(),
+                optimum.best.metrics_sd.tolist(),
+                optimum.natural.metrics.tolist(),
+                strict=True,
+            )
+        },
+        "warnings": optimum.warnings,
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False)
 
 
 class Changes(Strict):

@@ -6,8 +6,12 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from pipeline.errors import RecipeError
 from pipeline.recipe import ON_FAILED
@@ -81,33 +85,62 @@ def _lenient(schema: Any) -> Any:
     return found
 
 
+@dataclass(frozen=True)
+class Option:
+    """An option of a stage, or a group of them: then it has neither type nor default."""
+
+    name: str  # with the names of the groups that it is in: "vision.model"
+    type: str
+    default: str  # as JSON, or "required"
+    meaning: str
+
+
+def options_of(config: type[BaseModel]) -> list[Option]:
+    """All options of a stage, or of another part of a recipe, those of groups behind their group.
+
+    An option of each entry of a list or mapping is named "phases[].share", or "groups.NAME.sources".
+    """
+    schema = config.model_json_schema()
+    for name, field in config.model_fields.items():
+        if field.default_factory is not None:  # which a schema does not tell
+            default = field.get_default(call_default_factory=True, validated_data={})
+            schema["properties"][name]["default"] = to_jsonable_python(default)
+    return list(_options(schema, schema.get("$defs", {}), ""))
+
+
 def described(name: str) -> str:
     """A stage with all its options, their types, defaults and meaning.
 
     Raises:
         RecipeError: there is no such stage.
     """
-    schema = stage_class(name).config_type.model_json_schema()
-    groups = schema.get("$defs", {})
     lines = [f"{name}: {kind_of(name)}", "", help_of(name), ""]
-    return "\n".join([*lines, *_options(schema, groups, "")]).rstrip() + "\n"
+    for option in options_of(stage_class(name).config_type):
+        told = f" ({option.type}; {shown_default(option)})" if option.type else ""
+        lines += [f"  {option.name}{told}", *(f"      {line}".rstrip() for line in option.meaning.splitlines())]
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _options(schema: Schema, groups: Mapping[str, Schema], prefix: str) -> Iterator[str]:
+def shown_default(option: Option) -> str:
+    """ "required", or "default 50"."""
+    return option.default if option.default == "required" else f"default {option.default}"
+
+
+def _options(schema: Schema, groups: Mapping[str, Schema], prefix: str) -> Iterator[Option]:
     required = schema.get("required", ())
     for key, option in schema.get("properties", {}).items():
-        default = "required" if key in required else f"default {json.dumps(option.get('default'))}"
+        name, meaning = f"{prefix}{key}", option.get("description", "")
         inner = _group_of(option, groups)
         if inner is not None and "properties" in inner:
-            yield from _indented(f"{prefix}{key}", option.get("description") or inner.get("description", ""))
-            yield from _options(inner, groups, f"{prefix}{key}.")
+            yield Option(name, "", "", meaning or inner.get("description", ""))
+            yield from _options(inner, groups, f"{name}.")
         else:
-            yield from _indented(f"{prefix}{key} ({_type(option, groups)}; {default})", option.get("description", ""))
-
-
-def _indented(head: str, text: str) -> Iterator[str]:
-    yield f"  {head}"
-    yield from (f"      {line}".rstrip() for line in text.splitlines())
+            default = "required" if key in required else json.dumps(option.get("default"), ensure_ascii=False)
+            yield Option(name, _type(option, groups), default, meaning)
+            for form in (option, *option.get("anyOf", ())):
+                for entries, mark in (("items", "[]"), ("additionalProperties", ".NAME")):
+                    inner = _group_of(form[entries], groups) if isinstance(form.get(entries), dict) else None
+                    yield from _options(inner or {}, groups, f"{name}{mark}.")
 
 
 def _group_of(option: Schema, groups: Mapping[str, Schema]) -> Schema | None:
@@ -130,7 +163,7 @@ def _type(option: Schema, groups: Mapping[str, Schema]) -> str:
     if option.get("type") == "array" and isinstance(option.get("items"), dict):
         return f"list of {_type(option['items'], groups)}"
     kind = str(option.get("type", "any"))
-    return {"object": "mapping", "string": "text"}.get(kind, kind)
+    return {"object": "mapping", "string": "text", "array": "list"}.get(kind, kind)
 
 
 def stages_json() -> str:
@@ -200,7 +233,11 @@ def recipe_schema() -> str:
         "properties": {
             "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "Of the run."},
             "seed": {"type": "integer", "default": 1, "description": "All that is drawn at random is drawn by it."},
-            "on_failed": {"enum": list(ON_FAILED), "default": ON_FAILED[0]},
+            "on_failed": {
+                "enum": list(ON_FAILED),
+                "default": ON_FAILED[0],
+                "description": "Where a document or file fails: count it and go on, or stop the run.",
+            },
             "supervision": _lenient(Supervision.model_json_schema()),
             "artifacts": {
                 "type": "object",

@@ -26,6 +26,7 @@ app = typer.Typer(
     "(disk full, no Ray), 130 interrupted. After 1, 3 and 130 the same command goes on where it was.",
 )
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecipeArgument = Annotated[
     str, typer.Argument(help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
 ]
@@ -66,12 +67,16 @@ AddressOption = Annotated[
 def validate(
     recipe: RecipeArgument,
     set_: SetOption = None,
-    full: Annotated[bool, typer.Option("--full", help="Print every option with its value.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print every option with its value, as YAML.")] = False,
+    json_: JsonOption = False,
 ) -> None:
-    """Check a recipe whole, without running anything."""
+    """Check a recipe whole, without running anything.
+
+    Example: sluice validate my-corpus.yaml --full
+    """
     from pipeline import commands
 
-    print(commands.validate(recipe, set_ or [], full))
+    print(commands.validate(recipe, set_ or [], full, json_))
 
 
 @app.command()
@@ -84,7 +89,10 @@ def run(
         bool, typer.Option("--retry", help="Read again the files that an earlier run could not get from their server.")
     ] = False,
 ) -> None:
-    """Run a recipe; go on where an earlier run of it stopped."""
+    """Run a recipe; go on where an earlier run of it stopped.
+
+    Example: sluice run my-corpus.yaml --out runs/my-corpus --set clean.min_words=40
+    """
     from pipeline import commands
 
     commands.run_recipe(recipe, set_ or [], out, address, Console(), retry)
@@ -142,7 +150,7 @@ def plan(
     out: OutOption = None,
     address: AddressOption = None,
     prices: Annotated[Path | None, input_option("--prices", "Tell money, too; see deploy/prices.yaml.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Run a recipe on a sample of its input files and forecast what the whole run comes to.
 
@@ -163,8 +171,11 @@ def plan(
 
 
 @app.command()
-def status(run: RunArgument, json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show how far a run is."""
+def status(run: RunArgument, json_: JsonOption = False) -> None:
+    """Show how far a run is.
+
+    Example: sluice status runs/my-corpus
+    """
     from pipeline import commands
     from pipeline.run import Run
 
@@ -187,10 +198,13 @@ def clean(
         ),
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies.
 
     Of an export in an object store: all of it, if it was left unfinished.
+
+    Example: sluice clean runs/my-corpus --dry-run
     """
     from pipeline.clean import clean as clean_run
     from pipeline.clean import clean_export
@@ -202,21 +216,35 @@ def clean(
         leftovers = clean_export(run, older_than * 3600, dry_run)
     else:
         leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
-    for leftover in leftovers:
-        place = leftover.path if leftover.kind == "fetched files" else shown(leftover.path)
-        print(f"{leftover.kind}: {place} ({leftover.size_bytes:,} bytes)")
+    told = [
+        {
+            "kind": leftover.kind,
+            "path": str(leftover.path if leftover.kind == "fetched files" else shown(leftover.path)),
+            "size_bytes": leftover.size_bytes,
+        }
+        for leftover in leftovers
+    ]
+    if json_:
+        print(json.dumps({"removed": not dry_run, "leftovers": told}, indent=1))
+        return
+    for one in told:
+        print(f"{one['kind']}: {one['path']} ({one['size_bytes']:,} bytes)")
     done = "would be removed" if dry_run else "removed"
     print(f"{len(leftovers):,} leftovers of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
 
 
 @app.command()
-def report(run: RunArgument) -> None:
-    """Write RUN/report.html again from the run's artifacts."""
+def report(run: RunArgument, json_: JsonOption = False) -> None:
+    """Write RUN/report.html again from the run's artifacts.
+
+    Example: sluice report runs/my-corpus
+    """
     from pipeline.report import write_report
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    print(shown(write_report(Run.open(run))))
+    path = shown(write_report(Run.open(run)))
+    print(json.dumps({"report": str(path)}) if json_ else path)
 
 
 @app.command()
@@ -245,20 +273,25 @@ def explain(
             "--shard", metavar="SHARD:OFFSET", help="A token instead, as in tokens/web/train-00000.bin:12345."
         ),
     ] = None,
+    json_: JsonOption = False,
 ) -> None:
-    """Tell what became of one document, and why; or of which document a token is."""
+    """Tell what became of one document, and why; or of which document a token is.
+
+    Example: sluice explain runs/my-corpus --shard tokens/web/train-00000.bin:12345
+    """
     from pipeline.explain import explain as story
     from pipeline.explain import explain_offset
 
     if (document_id is None) == (shard is None):
         raise RecipeError("give the id of a document, or a token by --shard SHARD:OFFSET")
     if document_id is not None:
-        print(story(run, document_id))
-        return
-    path, _, offset = str(shard).rpartition(":")
-    if not offset.isdecimal():
-        raise RecipeError(f"--shard {shard}: expected SHARD:OFFSET, for example tokens/web/train-00000.bin:12345")
-    print(explain_offset(run, path, int(offset)))
+        told = story(run, document_id)
+    else:
+        path, _, offset = str(shard).rpartition(":")
+        if not offset.isdecimal():
+            raise RecipeError(f"--shard {shard}: expected SHARD:OFFSET, for example tokens/web/train-00000.bin:12345")
+        told = explain_offset(run, path, int(offset))
+    print(told.as_json() if json_ else told.as_text())
 
 
 @app.command(name="take-down")
@@ -271,11 +304,13 @@ def take_down(
     allow_absent: Annotated[
         bool, typer.Option("--allow-absent", help="Pass over ids and URLs that the run has not seen.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Take documents, and those written from them, out of a run's token shards, without running it again.
 
     Without documents: finish what was interrupted, and hold shards that were made anew to what was asked for before.
+
+    Example: sluice take-down runs/my-corpus --urls urls.txt --dry-run
     """
     from pipeline import commands
     from stages.tokenize.take_down import rewritten
@@ -293,11 +328,20 @@ def rethreshold(
         typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="A threshold; may be given several times."),
     ] = None,
     out: Annotated[Path | None, output_option("File for the selection; under RUN if absent.")] = None,
+    json_: JsonOption = False,
 ) -> None:
-    """Tell from stored scores what other thresholds would keep, and write that selection."""
-    from pipeline import commands
+    """Tell from stored scores what other thresholds would keep, and write that selection.
 
-    message, tables = commands.rethresholded(run, artifact, set_ or [], out)
+    Example: sluice rethreshold runs/my-corpus clean --set gopher_quality.min_words=40
+    """
+    from pipeline import commands
+    from pipeline.rethreshold import rethreshold as decide_again
+
+    selection = decide_again(run, artifact, set_ or [], out)
+    if json_:
+        print(commands.selection_json(selection))
+        return
+    message, tables = commands.selection_told(selection)
     console = Console()
     for table in tables:
         console.print(table)
@@ -326,7 +370,10 @@ def export(
     ] = None,
     artifact: Annotated[str | None, typer.Option("--artifact", help="Which tokens, if a run has several.")] = None,
 ) -> None:
-    """Write token shards in the format of another trainer."""
+    """Write token shards in the format of another trainer.
+
+    Example: sluice export runs/my-corpus --format megatron --out megatron
+    """
     from pipeline import commands
     from pipeline.storage import shown
     from stages.tokenize.exports import export as export_tokens
@@ -351,7 +398,10 @@ def try_(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the stage: option=value.")
     ] = None,
 ) -> None:
-    """Run one stage on a few files and print one JSON line a document."""
+    """Run one stage on a few files and print one JSON line a document.
+
+    Example: sluice try gopher_quality page.html --set min_words=40
+    """
     from pipeline.trying import try_stage
 
     for line in try_stage(stage, files, set_ or []):
@@ -368,7 +418,10 @@ def demo(
     set_: SetOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Build a corpus from the Python installation on this machine and run the whole line on it."""
+    """Build a corpus from the Python installation on this machine and run the whole line on it.
+
+    Example: sluice demo --size small
+    """
     from pipeline import demo as demonstration
 
     demonstration.run_demo(folder, size, build_only, set_ or [], address, Console())
@@ -422,7 +475,10 @@ def mix_fit(
     limits: LimitsOption = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
 ) -> None:
-    """Fit every metric to the mixtures, and show how well runs left out are predicted."""
+    """Fit every metric to the mixtures, and show how well runs left out are predicted.
+
+    Example: sluice mix fit --mixtures mixtures.csv --metrics losses.csv --out fit.json
+    """
     with _mix_errors():
         from mixes import commands
 
@@ -437,7 +493,10 @@ def mix_predict(
     out: Annotated[Path, output_option("CSV or Parquet file for the predictions.")],
     on: IdOption = "index",
 ) -> None:
-    """Predict every metric for the mixtures of a table."""
+    """Predict every metric for the mixtures of a table.
+
+    Example: sluice mix predict fit.json --mixtures new.csv --out predicted.csv
+    """
     with _mix_errors():
         from mixes import commands
 
@@ -455,14 +514,21 @@ def mix_solve(
     pessimism: Annotated[
         float, typer.Option("--pessimism", min=0.0, max=100.0, help="Standard deviations added to a prediction.")
     ] = 1.0,
+    json_: JsonOption = False,
 ) -> None:
-    """Find the best mixture for new evaluation weights, from the stored fit alone."""
+    """Find the best mixture for new evaluation weights, from the stored fit alone.
+
+    Example: sluice mix solve fit.json --weights weights.yaml --out mix.yaml
+    """
     with _mix_errors():
         from mixes import commands
 
         print(
             arguments.written(
-                out, lambda file: commands.solve_weights(fit, weights, limits=limits, out=file, pessimism=pessimism)
+                out,
+                lambda file: commands.solve_weights(
+                    fit, weights, limits=limits, out=file, pessimism=pessimism, as_json=json_
+                ),
             )
         )
 
@@ -477,7 +543,10 @@ def mix_change(
     out: FitOutOption,
     limits: LimitsOption = None,
 ) -> None:
-    """Fit the old runs again after sources were added, removed, split or merged."""
+    """Fit the old runs again after sources were added, removed, split or merged.
+
+    Example: sluice mix change fit.json --changes changes.yaml --out changed.json
+    """
     with _mix_errors():
         from mixes import commands
 
@@ -499,7 +568,10 @@ def mix_learn(
         int | None, typer.Option("--target-parameters", help="Of the target, without embedding and head.")
     ] = None,
 ) -> None:
-    """Learn from larger runs how each metric carries over to the target's size."""
+    """Learn from larger runs how each metric carries over to the target's size.
+
+    Example: sluice mix learn fit.json --larger larger.csv --out learnt.json
+    """
     with _mix_errors():
         from mixes import commands
 

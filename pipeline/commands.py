@@ -23,7 +23,7 @@ from pipeline.locations.location import SERVER_REASONS, shown
 from pipeline.progress import Display, StageProgress, reported_steps, table_of
 from pipeline.recipe import load_recipe
 from pipeline.report import write_report
-from pipeline.rethreshold import UNKNOWN, rethreshold
+from pipeline.rethreshold import UNKNOWN, Selection
 from pipeline.run import RUN_FILE, InputDigests, Run
 from pipeline.runner import Scheduler, installed_versions, sealed_artifacts, stage_progress
 from pipeline.take_down import TOLD, Change, Found, Rewrite, find
@@ -128,15 +128,17 @@ def _is_finished(run: Run, graph: Graph, fingerprints: Mapping[str, str]) -> boo
     return state.status == "done" and is_same and storage.exists(run.folder / "report.html")
 
 
-def validate(recipe: str | Path, overrides: Sequence[str], full: bool) -> str:
-    """What to print for a valid recipe: a summary, or the whole recipe with every default.
+def validate(recipe: str | Path, overrides: Sequence[str], full: bool, as_json: bool) -> str:
+    """What to print for a valid recipe: a summary, or the whole recipe with every default; YAML, or JSON.
 
     Raises:
         RecipeError: all problems.
     """
     graph = build_graph(load_recipe(recipe, overrides))
+    if as_json:
+        return json.dumps(_plain(graph) | {"notes": graph.notes()}, indent=1, ensure_ascii=False)
     if full:
-        return full_recipe(graph)
+        return yaml.safe_dump(_plain(graph), sort_keys=False)
     parts = sum(len(node.splits) for node in graph.nodes)
     lines = [f"{shown(str(recipe))} is valid: {len(graph.nodes)} artifacts, {parts} input parts"]
     for node in graph.nodes:
@@ -146,8 +148,8 @@ def validate(recipe: str | Path, overrides: Sequence[str], full: bool) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in graph.notes())])
 
 
-def full_recipe(graph: Graph) -> str:
-    """The graph as YAML with every option and its value."""
+def _plain(graph: Graph) -> dict[str, Any]:
+    """The recipe with every option and its value."""
     nodes = {
         node.name: {
             "from": list(node.inputs),
@@ -155,14 +157,13 @@ def full_recipe(graph: Graph) -> str:
         }
         for node in graph.nodes
     }
-    values = {
+    return {
         "name": graph.recipe.name,
         "seed": graph.recipe.seed,
         "on_failed": graph.recipe.on_failed,
         "supervision": graph.recipe.supervision.model_dump(mode="json"),
         "artifacts": nodes,
     }
-    return yaml.safe_dump(values, sort_keys=False)
 
 
 def summary_table(run: Run) -> Table:
@@ -192,15 +193,19 @@ def ledger_rows(run: Run) -> Iterator[tuple[str, str, Counts]]:
                 yield label, source, counts
 
 
-def rethresholded(
-    folder: Path, artifact: str, changes: Sequence[str], out: Path | None
-) -> tuple[str, tuple[Table, Table]]:
-    """What other thresholds keep: a sentence, documents by source, and documents by reason.
+def selection_json(selection: Selection) -> str:
+    """What other thresholds keep, for programs: documents by source, step and reason, before and now."""
+    keys = sorted({*selection.before, *selection.after})
+    named = ("source", "verdict", "step", "reason")
+    ends = [
+        dict(zip(named, key, strict=True)) | {"before": selection.before[key], "now": selection.after[key]}
+        for key in keys
+    ]
+    return json.dumps({"selection": str(storage.shown(selection.path)), "documents": ends}, indent=1)
 
-    Raises:
-        RecipeError: no such run, artifact, stage or threshold.
-    """
-    selection = rethreshold(folder, artifact, changes, out)
+
+def selection_told(selection: Selection) -> tuple[str, tuple[Table, Table]]:
+    """What other thresholds keep: a sentence, documents by source, and documents by reason."""
     sources = Table(box=None, padding=(0, 1), title="documents by source", title_justify="left")
     for heading in ("source", "seen", "kept before", "kept now", "unknown"):
         sources.add_column(heading, justify="left" if heading == "source" else "right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,34 @@ LOSERS_TOLD = 20
 TOKENS_TOLD = 24  # on either side
 
 
-def explain(folder: Path, document_id: str) -> str:
-    """The story of one document, a line for each stage that saw it.
+@dataclass
+class Event:
+    """One thing that happened to a document: as lines for people, and as plain values for programs."""
+
+    lines: list[str]
+    values: dict[str, Any]
+
+
+@dataclass
+class Story:
+    """What became of one document, in the order of the run's graph."""
+
+    document: str
+    before: list[str] = field(default_factory=list)  # of the token that it was asked by
+    events: list[Event] = field(default_factory=list)
+
+    def as_text(self) -> str:
+        """A line or more for each event."""
+        return "\n".join([*self.before, self.document, *(line for event in self.events for line in event.lines)])
+
+    def as_json(self) -> str:
+        """The document's id, and its events."""
+        told = {"document": self.document, "events": [event.values for event in self.events]}
+        return json.dumps(told, indent=1, ensure_ascii=False, default=str)
+
+
+def explain(folder: Path, document_id: str) -> Story:
+    """The story of one document, with an event for each stage that saw it.
 
     Raises:
         RecipeError: no stage of this run has seen a document of this id.
@@ -32,40 +59,56 @@ def explain(folder: Path, document_id: str) -> str:
     run = Run.open(folder)
     artifacts = run.artifacts()
     told: dict[str, Any] = {}
-    lines = [line for artifact in artifacts.values() for line in _lines(run, artifacts, artifact, document_id, told)]
-    if not lines:
+    events = [
+        event for artifact in artifacts.values() for event in _events(run, artifacts, artifact, document_id, told)
+    ]
+    if not events:
         raise RecipeError(
             f"no document {document_id!r} in {folder}: ids look like <source>/<file>@<offset>; the report's samples "
             "and the documents.parquet files show them"
         )
-    return "\n".join([document_id, *lines])
+    return Story(document_id, events=events)
 
 
-def _lines(
+def _events(
     run: Run, artifacts: Mapping[str, Artifact], artifact: Artifact, document_id: str, told: dict[str, Any]
-) -> Iterator[str]:
+) -> Iterator[Event]:
     """What one artifact knows; ``told`` are the measurements that the reader has seen already."""
+    name = artifact.name
     for path in artifact.file_paths(DOCUMENTS_FILE):
         for row in _rows(path, "id", document_id):
-            if "." not in artifact.name:  # private to a composite
-                yield f"  {artifact.name}: kept{_described(row)}"
-                yield from _measured(row, told)
-                yield from _thresholds(run, artifact, row)
-                yield from _cluster(artifacts, artifact, document_id)
+            if "." not in name:  # private to a composite
+                lines = [
+                    f"  {name}: kept{_described(row)}",
+                    *_measured(row, told),
+                    *_thresholds(run, artifact, row),
+                    *_cluster(artifacts, artifact, document_id),
+                ]
+                yield Event(lines, {"artifact": name, "event": "kept", **_values(row)})
         for child in _rows(path, "parent", document_id):
-            yield f"  {artifact.name}: {child['id']} was written from it"
+            line = f"  {name}: {child['id']} was written from it"
+            yield Event([line], {"artifact": name, "event": "child", "child": child["id"]})
     for path in artifact.file_paths(REMOVED_FILE):
         for row in _rows(path, "id", document_id):
             evidence = f" ({row['evidence']})" if row["evidence"] else ""
-            yield f"  {row['step']}: {row['verdict']}: {row['reason']}{evidence}"
+            lines = [f"  {row['step']}: {row['verdict']}: {row['reason']}{evidence}"]
             if row["excerpt"]:
-                yield f"    text: {row['excerpt'][:160]!r}"
+                lines.append(f"    text: {row['excerpt'][:160]!r}")
             scores = json.loads(row["scores"])
-            yield from _measured(scores, told)
-            yield from _thresholds(run, artifact, {**row, **scores})
-            yield from _cluster(artifacts, artifact, document_id)
+            lines += _measured(scores, told)
+            lines += _thresholds(run, artifact, {**row, **scores})
+            lines += _cluster(artifacts, artifact, document_id)
+            known = {key: row[key] for key in ("step", "reason", "evidence", "source", "url")}
+            yield Event(lines, {"artifact": name, "event": row["verdict"], **known, "measured": scores})
     if artifact.kind == "tokens":
         yield from _token_ranges(artifact, document_id)
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is known of a kept document but its text."""
+    measured = {key: value for key, value in row.items() if is_measured(key) and value is not None}
+    known = {key: row.get(key) for key in ("source", "url", "date", "language", "parent", "origin")}
+    return {**known, "measured": measured}
 
 
 def _cluster(artifacts: Mapping[str, Artifact], artifact: Artifact, document_id: str) -> Iterator[str]:
@@ -96,25 +139,30 @@ def _losers(slices: Sequence[Path], document_id: str) -> Iterator[str]:
         yield f"      and {count - len(told):,} more"
 
 
-def _token_ranges(artifact: Artifact, document_id: str) -> Iterator[str]:
+def _token_ranges(artifact: Artifact, document_id: str) -> Iterator[Event]:
+    name = artifact.name
     for part in artifact.parts:
         for file in part.files:
             path = artifact.file_of(part, file.path)
             if file.path.endswith(INDEX_SUFFIX):
                 for row in _rows(path, "id", document_id):
-                    shard = file.path.replace(INDEX_SUFFIX, ".bin")
-                    yield f"  {artifact.name}: tokens {row['start']} to {row['start'] + row['tokens']} of {shard}"
+                    shard, end = file.path.replace(INDEX_SUFFIX, ".bin"), row["start"] + row["tokens"]
+                    place = {"shard": f"{name}/{shard}", "start": row["start"], "end": end}
+                    line = f"  {name}: tokens {row['start']} to {end} of {shard}"
+                    yield Event([line], {"artifact": name, "event": "tokens", **place})
             elif file.path == TAKEN_DOWN_FILE:
                 for row in _rows(path, "id", document_id):
-                    yield (
-                        f"  {artifact.name}: taken down on {row['when']}: {row['tokens']} tokens of {row['shard']} "
+                    line = (
+                        f"  {name}: taken down on {row['when']}: {row['tokens']} tokens of {row['shard']} "
                         f"(list of SHA-256 {row['list_sha256']})"
                     )
+                    yield Event([line], {"artifact": name, "event": "taken down", **row})
                 for row in _rows(path, "parent", document_id):
-                    yield f"  {artifact.name}: {row['id']}, taken down on {row['when']}, was written from it"
+                    line = f"  {name}: {row['id']}, taken down on {row['when']}, was written from it"
+                    yield Event([line], {"artifact": name, "event": "child taken down", "child": row["id"]})
 
 
-def explain_offset(folder: Path, shard: str, offset: int) -> str:
+def explain_offset(folder: Path, shard: str, offset: int) -> Story:
     """The token at an offset of a shard: the text around it, and the story of its document.
 
     Args:
@@ -156,7 +204,9 @@ def explain_offset(folder: Path, shard: str, offset: int) -> str:
     if times:
         lines.append(f"  offsets of this shard moved when documents were taken down from it on {', '.join(times)}")
     lines.append(f"  around it: {_around(artifact.files_folder, path, manifest['dtype'], offset, document)}")
-    return "\n".join([*lines, explain(folder, document["id"])])
+    story = explain(folder, document["id"])
+    story.before = lines
+    return story
 
 
 def _around(tokens: Path, shard: str, dtype: str, offset: int, document: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""report.html: one file that says what a run read, kept, removed, mixed and trained. No network, no script."""
+"""report.html: one file that says what a run read, kept, removed, mixed and trained. No network;
+its own script is the only one that may run."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.report.costs import cost_section, recipe_section
+from pipeline.report.documents import documents_section
 from pipeline.report.duplicates import duplicates_section
 from pipeline.report.facts import Facts
 from pipeline.report.funnel import funnel_section
@@ -17,6 +19,7 @@ from pipeline.report.pdf import pdf_section
 from pipeline.report.quality import quality_section
 from pipeline.report.removed import removed_section
 from pipeline.report.rephrasing import rephrasing_section
+from pipeline.report.script import script, script_source
 from pipeline.report.thresholds import thresholds_section
 from pipeline.report.tokens import tokens_section
 from pipeline.report.training import model_section
@@ -24,11 +27,14 @@ from pipeline.run import Run
 
 REPORT_FILE = "report.html"
 # Whatever a sample may hold, nothing is loaded, run or sent.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = (
+    f"default-src 'none'; script-src {script_source()}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 
 SECTIONS = (
     ("funnel", "Funnel", funnel_section),
     ("removed", "Removed", removed_section),
+    ("documents", "Documents", documents_section),
     ("pdf", "PDF pages", pdf_section),
     ("thresholds", "Thresholds", thresholds_section),
     ("duplicates", "Duplicates", duplicates_section),
@@ -73,6 +79,7 @@ def page(facts: Facts) -> str:
             head(facts),
             element("nav", links, aria_label="Sections"),
             element("main", (made for _, _, made in sections)),
+            script(),
         ),
         lang="en",
     )

@@ -116,14 +116,16 @@ class Facts:
         return found
 
     @cached_property
+    def ends(self) -> list[Artifact]:
+        """The artifacts of documents that no other artifact of documents reads on."""
+        read_on = {name for artifact in self.of_kind("documents") for name in artifact.inputs}
+        return [a for a in self.of_kind("documents") if a.name not in read_on and not self.is_aside(a)]
+
+    @cached_property
     def documents(self) -> Counter[str]:
         """By source, what the line ends with: documents of the token shards, else of the artifacts nobody reads on."""
-        ends = self.of_kind("tokens")
-        if not ends:
-            read_on = {name for artifact in self.of_kind("documents") for name in artifact.inputs}
-            ends = [a for a in self.of_kind("documents") if a.name not in read_on and not self.is_aside(a)]
         found: Counter[str] = Counter()
-        for artifact in ends:
+        for artifact in self.of_kind("tokens") or self.ends:
             for source, counts in artifact.ledger.last().items():
                 found[source] += counts.kept
         return found

@@ -20,6 +20,7 @@ from pipeline.report.markup import (
     section,
     table,
 )
+from pipeline.report.sankey import sankey
 
 
 def funnel_section(facts: Facts) -> Markup:
@@ -30,6 +31,7 @@ def funnel_section(facts: Facts) -> Markup:
         "funnel",
         "Funnel",
         _balance(facts),
+        sankey(facts),
         element("div", [_source_card(facts, source) for source in facts.sources], class_="sources"),
         element("h3", "By step"),
         _legend(),

@@ -14,6 +14,7 @@ from pipeline.artifact import Artifact, Part
 from pipeline.filter import Rule
 from pipeline.report.facts import Facts
 from pipeline.report.markup import Markup, Node, breakable, element, number, percent, rounded, section, table
+from pipeline.report.what_if import Sample, what_if
 from pipeline.rethreshold import DecidedStep, decided_steps, says_its_stages, seen
 
 DOCUMENTS = 50_000  # about how many are looked at for each artifact
@@ -57,9 +58,11 @@ def _table(facts: Facts, artifact: Artifact) -> Markup | None:
     parts = list(_sampled(artifact))
     found: dict[tuple[str, str], Measured] = {}
     documents = 0
-    for rows, _ in seen(artifact, steps, parts):
+    sample = Sample(steps)
+    for rows, endings in seen(artifact, steps, parts):
         documents += rows.num_rows
         _add(found, steps, rows)
+        sample.add(rows, endings)
     whole = sum(counts.received + counts.created for counts in artifact.ledger.first()[1].values())
     columns = ("rule", "drops where", *(f"#{100 * share:g} %" for share in SHARES), "#break it", "#only it")
     return element(
@@ -76,6 +79,7 @@ def _table(facts: Facts, artifact: Artifact) -> Markup | None:
                 if (step.label, rule.reason) in found
             ),
         ),
+        what_if(facts, artifact, sample),
     )
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MIX_FILE = "mix.yaml"
 FIT_FILE = "fit.json"
 FOUND_FILE = "found.json"
+EXPLORER_FILE = "explorer.json"  # read by the report
 CONFIRMATION_SEEDS = 1000  # added to the seeds of confirming proxies, so that no proxy of the search has had them
 
 Floats = npt.NDArray[np.float64]
@@ -64,6 +65,7 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
     train proxies on them and on the natural ones."""
 
     name = "optimize_mix"
+    version: ClassVar[int] = 2
     config_type = OptimizeMixConfig
     accepts = ("tokens", "runs")
     produces: ClassVar[str] = "mix"
@@ -95,7 +97,8 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
                     tasks.append(replace(task, name=f"{size}, {task.name}"))
             return tasks
         files = {
-            name: phases[0].paths(file) for name, file in (("found", FOUND_FILE), ("fit", FIT_FILE), ("mix", MIX_FILE))
+            name: phases[0].paths(file)
+            for name, file in (("found", FOUND_FILE), ("fit", FIT_FILE), ("explorer", EXPLORER_FILE), ("mix", MIX_FILE))
         }
         files |= {"rows": phases[1].paths(RUNS_FILE) if c.confirm else ()}
         notes = [note for made in (swarm, *pairs) for note in made.summary["notes"]] + notes_of(phases)
@@ -111,6 +114,7 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
 
     def _optimum(self, task: Task, out: Path, context: Context) -> Result:
         """Fit, carry to the target's size, solve. Writes the fit and all that is found; tells what to confirm."""
+        from mixes.explorer import explorer
         from mixes.limits import InfeasibleLimitsError
         from mixes.mix_file import MixFile
         from mixes.optimum import response_curves, solve, weight_path
@@ -185,6 +189,8 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
             ],
         }
         (out / FOUND_FILE).write_text(json.dumps(found, allow_nan=False))
+        explored = explorer(fitted, target, limits, used, slopes, c.pessimism, natural)
+        (out / EXPLORER_FILE).write_text(json.dumps(explored, allow_nan=False))
         mix = MixFile.of(optimum, target, Scores.of(evidence), by_metric, signal=signal, transfer=transfer)
         mix.write(out / MIX_FILE)
         return Result({"confirm": self._to_confirm(optimum.best.ratios, natural, context.seed)})
@@ -231,6 +237,7 @@ class OptimizeMix(ProxyTraining[OptimizeMixConfig]):
         from mixes.mix_file import MixFile
 
         shutil.copyfile(task.files["fit"][0], out / FIT_FILE)
+        shutil.copyfile(task.files["explorer"][0], out / EXPLORER_FILE)
         found = json.loads(task.files["found"][0].read_text())
         confirmations = _confirmed(_rows(task.files["rows"]), found)
         mix = MixFile.read(task.files["mix"][0])

@@ -4,71 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
-from pipeline.cli import app
 from tests.conftest import REPOSITORY
-from tests.deploy.commands import commands_in, commands_of_page, runs_on_a_cluster
+from tests.deploy.commands import runs_on_a_cluster
 
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer shows its subclasses alone
 PAGES = sorted((REPOSITORY / "deploy").glob("*.md"))
-
-
-def parse(words: list[str]) -> None:
-    """Hold arguments against the command line's own parser, and run nothing.
-
-    Raises:
-        UsageError: there is no such command or option, or an argument is missing.
-    """
-    command, name = typer.main.get_command(app), "sluice"
-    while commands := getattr(command, "commands", None):
-        if words[0] not in commands:
-            raise UsageError(f"no command {words[0]}")
-        command, name, words = commands[words[0]], words[0], words[1:]
-    command.make_context(name, list(words)).close()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_sluice_command_of_a_page_parses(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLUICE_SCRATCH", str(tmp_path))
-    commands = list(commands_of_page(page))
-    assert commands
-    for words in commands:
-        parse(words)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "sluice runs recipe.yaml",
-        "sluice run recipe.yaml --adress auto",
-        "sluice run",
-        "sluice mix fitt",
-        'ray exec cluster.yaml "ray job submit -- \\\n    sluice run recipe.yaml --output s3://bucket/run"',
-    ],
-)
-def test_a_wrong_command_would_be_seen(line: str) -> None:
-    (words,) = commands_in(line)
-    with pytest.raises(UsageError):
-        parse(words)
-
-
-def test_commands_are_found_wherever_they_stand() -> None:
-    text = """
-cd x && sluice status RUN > out
-ray exec c.yaml "ray job -- \\
-    sluice run r --out s3://b/x"
-sluice demo # why
-"""
-    assert commands_in(text) == [["status", "RUN"], ["run", "r", "--out", "s3://b/x"], ["demo"]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text()
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / link).exists(), link
     for path in re.findall(r"(?<![\w/])deploy/[\w./-]+\w", text):
         assert (REPOSITORY / path).exists(), path
 

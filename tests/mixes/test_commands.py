@@ -1,6 +1,7 @@
 """`sluice mix`: tables in, tables and answers out."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -466,3 +467,13 @@ def test_a_table_of_ids_alone_and_an_empty_id_are_refused(folder, tmp_path):
     for table, message in (("ids.csv", "no column of a metric"), ("gap.csv", "row 1: has no id")):
         with pytest.raises(USER_ERRORS, match=message):
             fit_tables(mixtures=folder / "ratios.csv", metrics=tmp_path / table, out=tmp_path / "FIT")
+
+
+def test_a_solution_for_programs_has_the_ratios_that_people_are_told(fit, tmp_path):
+    weights = weights_file(tmp_path, "prose: 1")
+    told = json.loads(solve_weights(fit, weights, as_json=True))
+    ratios = {name: source["ratio"] for name, source in told["sources"].items()}
+    assert sum(ratios.values()) == pytest.approx(1.0)
+    assert ratios == pytest.approx(ratios_in(solve_weights(fit, weights)), abs=6e-4)
+    assert told["objective"] == pytest.approx(told["metrics"]["bpb.prose"]["predicted"])
+    assert told["gain"] == pytest.approx(told["natural_objective"] - told["objective"])

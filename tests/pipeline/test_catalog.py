@@ -45,6 +45,8 @@ def test_recipes_that_run_are_accepted(schema: Any, path: str) -> None:
         "{from: docs, chain: [gopher_quality, language: {keep: en}]}",
         "{from: [a, b], stage: dedup, prefer: {sources: [a]}}",
         "{from: docs, stage: 'my.module:Stage', anything: 1}",
+        "{from: docs, stage: url_filter, lists: {a: a.txt, b: [b.txt, c.txt], d: {files: d.txt}}, hard_words: [e]}",
+        "{from: docs, stage: url_filter, soft_words: words.txt, substrings: {words: [a], files: [b.txt]}}",
         "{from: docs, chain: ['my.module:Stage', 'my.module:Other': {anything: 1}]}",
     ],
 )

@@ -95,4 +95,4 @@ def test_a_row_that_gets_lost_on_the_way_into_a_document_is_an_error(tmp_path: P
 
 def test_a_document_that_was_joined_is_explained(tmp_path: Path) -> None:
     run_here(written(tmp_path), ARTIFACTS)
-    assert "long: kept" in explain(tmp_path / "run", "rose")
+    assert "long: kept" in explain(tmp_path / "run", "rose").as_text()

@@ -156,7 +156,7 @@ def test_an_artifact_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_document_is_explained_by_every_threshold(tmp_path: Path) -> None:
     artifact = run(tmp_path, max_words=4)
     (long,) = (row["id"] for row in removed_from(artifact) if row["reason"] == "too_many")
-    assert explain(tmp_path / "run", long).split("\n")[-7:] == [
+    assert explain(tmp_path / "run", long).as_text().split("\n")[-7:] == [
         "    kept.words:",
         "      passes too_few: 5 words (drops < 2, min_words)",
         "      drops  too_many: 5 of these (drops > 4, max_words)",

@@ -5,6 +5,7 @@ import json
 import pytest
 from lxml import etree
 
+from pipeline.report.script import script, script_source
 from tests.conftest import Sluice
 
 HOSTILE = (
@@ -20,7 +21,7 @@ HOSTILE = (
     "<!--><script>alert(1)</script>-->",
 )
 LIVE_TAGS = {
-    *("script", "link", "img", "iframe", "frame", "object", "embed", "base", "form", "input", "button", "textarea"),
+    *("link", "img", "iframe", "frame", "object", "embed", "base", "form", "input", "button", "textarea"),
     *("select", "video", "audio", "source", "track", "template", "portal", "applet", "math", "image", "use"),
     *("foreignobject", "animate", "set", "x"),
 }
@@ -63,7 +64,21 @@ def test_no_element_or_attribute_runs_or_loads_anything(page: str) -> None:
             assert name != "style" or "url(" not in value
 
 
+def test_only_the_reports_own_script_runs_and_data_cannot_end_its_element(page: str) -> None:
+    scripts = [element for element in elements(page) if etree.QName(element).localname.lower() == "script"]
+    own, blocks = scripts[-1], scripts[:-1]
+    assert page.count(str(script())) == 1
+    assert own.text == str(script()).removeprefix("<script>").removesuffix("</script>").replace(
+        "<![CDATA[", ""
+    ).replace("]]>", "")
+    assert blocks
+    assert all(block.get("type") == "application/json" and not set(block.text) & set("<>&") for block in blocks)
+    assert page.count("<script") == len(scripts)
+
+
 def test_no_character_hides_or_reorders_what_is_shown(page: str) -> None:
+    data = [json.loads(e.text) for e in elements(page) if e.get("type") == "application/json"]
+    page += json.dumps(data, ensure_ascii=False)
     assert not {c for c in page if c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200b\ufeff\x00\x1b"}
 
 
@@ -74,6 +89,7 @@ def test_a_browser_is_told_to_load_run_and_send_nothing_before_it_sees_anything_
     rules = {rule.split()[0]: rule.split()[1:] for rule in policy.get("content").split(";")}
     assert rules == {
         "default-src": ["'none'"],
+        "script-src": [script_source()],
         "style-src": ["'unsafe-inline'"],
         "base-uri": ["'none'"],
         "form-action": ["'none'"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.artifact import Artifact
 from pipeline.report.facts import Facts
 from pipeline.report.markup import Markup, Node, element, section
 from pipeline.report.mix.confirmation import confirmation
+from pipeline.report.mix.explorer import explorer
 from pipeline.report.mix.fit import fit
 from pipeline.report.mix.ratios import ratios
 from pipeline.report.mix.responses import responses
@@ -13,7 +15,7 @@ from pipeline.report.mix.summary import Mix
 from pipeline.report.mix.transfer import transfer
 from pipeline.report.mix.verdict import verdict
 
-PARTS = (verdict, confirmation, ratios, fit, transfer, search, responses)
+BEFORE, AFTER = (verdict, confirmation, ratios), (fit, transfer, search, responses)
 
 
 def mix_section(facts: Facts) -> Markup | None:
@@ -21,15 +23,14 @@ def mix_section(facts: Facts) -> Markup | None:
     found = facts.of_kind("mix")
     if not found:
         return None
-    return section(
-        "mix",
-        "Mix",
-        [
-            [element("h3", artifact.name) if len(found) > 1 else None, _mix(Mix.of(artifact.summary, facts.sources))]
-            for artifact in found
-        ],
-    )
+    return section("mix", "Mix", [_mix(artifact, facts, is_alone=len(found) == 1) for artifact in found])
 
 
-def _mix(mix: Mix) -> Node:
-    return [part(mix) for part in PARTS]
+def _mix(artifact: Artifact, facts: Facts, is_alone: bool) -> Node:
+    mix = Mix.of(artifact.summary, facts.sources)
+    return [
+        None if is_alone else element("h3", artifact.name),
+        [part(mix) for part in BEFORE],
+        explorer(mix, artifact),
+        [part(mix) for part in AFTER],
+    ]

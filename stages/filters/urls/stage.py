@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.errors import StageError
 from pipeline.filter import Filter, Rule
@@ -40,6 +40,8 @@ DATATROVE_WORDS = {
 class BlockList(Options):
     """A list of domains and URLs: one file, several, or a group of these options."""
 
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "string", "array"]})
+
     files: tuple[RecipePath, ...] = Field(min_length=1)
     """Text files of domains or URLs (one a line, hosts files, Adblock's ||domain^) or tar archives such as UT1's
     blacklists.tar.gz, each plain or compressed (gzip, bzip2, xz, zstd)."""
@@ -61,6 +63,8 @@ class BlockList(Options):
 
 class Words(Options):
     """Words in the recipe (a list), or the name of a file with one a line, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "string", "array"]})
 
     words: tuple[str, ...] = ()
     """The words themselves."""

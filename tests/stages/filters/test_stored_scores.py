@@ -29,7 +29,7 @@ def test_a_measure_that_a_later_stage_writes_over_decides_nothing_again(tmp_path
     artifact = chained(tmp_path, {CAPITALS: {"max_capitals": 3}}, {UPPER: {}}, {CAPITALS: {"max_capitals": 30}})
     selection = rethreshold(tmp_path / "run", "kept", [])
     assert selection.after == selection.before
-    assert "drops  too_many_capitals" not in explain(tmp_path / "run", rows_of(artifact)[0]["id"])
+    assert "drops  too_many_capitals" not in explain(tmp_path / "run", rows_of(artifact)[0]["id"]).as_text()
     with pytest.raises(RecipeError, match=r"kept\.capitals-2 has written over capitals\.capitals"):
         rethreshold(tmp_path / "run", "kept", ["kept.capitals.max_capitals=9"])
     with pytest.raises(RecipeError, match=r"say which 'capitals' is meant: kept\.capitals or kept\.capitals-2"):
@@ -82,7 +82,7 @@ def test_what_an_older_release_made_is_still_explained_and_reported(tmp_path: Pa
         for step in values["steps"]:
             del step["class"], step["options"], step["side"]
         manifest.write_text("\n".join([json.dumps(values), *records, ""]))
-    assert "kept.words: dropped: too_few" in explain(tmp_path / "run", "docs/docs.jsonl@0")
+    assert "kept.words: dropped: too_few" in explain(tmp_path / "run", "docs/docs.jsonl@0").as_text()
     write_report(Run.open(tmp_path / "run"))
 
 
@@ -90,8 +90,9 @@ def test_a_rule_whose_empty_option_drops_most_is_not_called_off(tmp_path: Path) 
     (tmp_path / "list.txt").write_text("bad.org\n")
     lists = {"lists": {"bad": {"files": str(tmp_path / "list.txt")}}}
     chained(tmp_path, {"url_filter": lists}, lines=[{"text": "a b", "url": "http://bad.org/"}])
-    assert "drops  blocked_domain: bad domain lists (drops in bad, record_only)" in explain(
-        tmp_path / "run", "docs/docs.jsonl@0"
+    assert (
+        "drops  blocked_domain: bad domain lists (drops in bad, record_only)"
+        in explain(tmp_path / "run", "docs/docs.jsonl@0").as_text()
     )
     assert "record_only is off" not in write_report(Run.open(tmp_path / "run")).read_text()
 

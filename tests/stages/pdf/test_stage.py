@@ -99,8 +99,8 @@ def test_a_document_and_a_file_that_failed_are_explained(tmp_path: Path, papers:
     (papers / "broken.pdf").write_bytes(b"%PDF-1.4 and nothing else")
     sealed = run_here(tmp_path, recipe())
     (row,), (gone,) = rows_of(sealed["papers"]), removed_from(sealed["papers.pages"])
-    assert "papers: kept, from a.pdf at byte 0" in explain(tmp_path / "run", row["id"])
-    assert "papers.pages: failed: unreadable (broken.pdf" in explain(tmp_path / "run", gone["id"])
+    assert "papers: kept, from a.pdf at byte 0" in explain(tmp_path / "run", row["id"]).as_text()
+    assert "papers.pages: failed: unreadable (broken.pdf" in explain(tmp_path / "run", gone["id"]).as_text()
 
 
 def test_filters_stand_behind_it_and_decide_by_its_quality(tmp_path: Path, papers: Path) -> None:

@@ -191,7 +191,7 @@ def test_explain_tells_that_a_document_was_taken_down(folder: Path) -> None:
     gone = page(folder, 7)
     tokens = len(documents_in(tokens_of(folder))[gone][2])
     take_down(folder, gone)
-    story = explain(folder / "run", gone)
+    story = explain(folder / "run", gone).as_text()
     assert f": {tokens} tokens of web/" in story
     assert "tokens: taken down on " in story
     assert "tokens: tokens " not in story

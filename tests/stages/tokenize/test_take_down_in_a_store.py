@@ -157,7 +157,7 @@ def test_by_a_copy_the_documents_leave_the_store(corpus: Path, tmp_path: Path) -
     shutil.rmtree(local)
     sealed = run_in_the_store(corpus)  # takes up all artifacts as they are there
     assert sealed["tokens"].summary["taken_down"]["documents"] == 1
-    assert "taken down" in explain(storage.mirror_of(URL), GONE)
+    assert "taken down" in explain(storage.mirror_of(URL), GONE).as_text()
     folder = sealed["tokens"].files_folder
     assert (
         GONE in json.loads(storage.read_bytes(storage.mirror_of(URL) / "taken_down.json"))["requests"][0]["documents"]
