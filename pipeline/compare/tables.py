@@ -119,18 +119,21 @@ def _counts(comparison: Comparison) -> Told:
         return Told("counts", "Documents at each step")
     same = len(comparison.steps) - len(changed)
     words = (f"Left out: {plural(same, 'line')} of the ledger that both have alike.",) if same else ()
-    joined = any(step.joined.a or step.joined.b for step in changed)
     columns: tuple[str, ...] = ("step", "source", "#kept A", "#kept B", "#B less A", "#of A", "#in A", "#in B")
-    columns += ("#dropped A", "#dropped B", "#failed A", "#failed B", *("#joined A", "#joined B") * joined)
-    rows = tuple(tuple(_count_cells(step, joined)) for step in changed)
+    columns += ("#dropped A", "#dropped B")
+    seldom = [
+        name for name in ("failed", "joined") if any(getattr(step, name).a or getattr(step, name).b for step in changed)
+    ]
+    columns += tuple(f"#{name} {run}" for name in seldom for run in "AB")
+    rows = tuple(tuple(_count_cells(step, seldom)) for step in changed)
     pairs = tuple((step.kept.a or 0, step.kept.b or 0) for step in changed)
     caption = "Steps and sources that differ; the bars show what is kept"
     return Told("counts", "Documents at each step", words, (Grid(caption, columns, rows, pairs),))
 
 
-def _count_cells(step: StepChange, joined: bool) -> Iterator[str]:
+def _count_cells(step: StepChange, seldom: Sequence[str]) -> Iterator[str]:
     yield from (step.step, step.source, count(step.kept.a), count(step.kept.b), more(step.kept), more_share(step.kept))
-    for change in (step.received, step.dropped, step.failed, *(step.joined,) * joined):
+    for change in (step.received, step.dropped, *(getattr(step, name) for name in seldom)):
         yield from (count(change.a), count(change.b))
 
 

@@ -39,6 +39,18 @@ def test_lost_and_gained_are_the_differences_of_the_ids(base: Run, strict: Run) 
     assert found.in_both == len(in_base.keys() & in_strict.keys())
 
 
+def test_documents_of_files_that_both_have_count_as_in_both(tmp_path: Path) -> None:
+    runs = []
+    for name, last in (("a", "five"), ("b", "5 words of another length")):
+        (folder := tmp_path / name).mkdir()
+        for file, texts in (("x1", ["one", "two", "three"]), ("x2", ["four", last, "six"])):
+            (folder / f"{file}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        runs.append(made(folder, {"x": {"stage": "json_lines", "files": "x*.jsonl"}}))
+    found = compared(*runs, "x")
+    in_a, in_b = (ids(run, "x").keys() for run in runs)
+    assert (found.in_both, found.lost.documents) == (len(in_a & in_b), len(in_a - in_b)) == (5, 1)
+
+
 def test_the_order_of_the_runs_decides_what_is_lost(base: Run, strict: Run) -> None:
     there, back = compared(base, strict), compared(strict, base)
     assert (there.lost, there.gained) == (back.gained, back.lost)

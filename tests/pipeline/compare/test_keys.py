@@ -57,7 +57,8 @@ def test_keys_part_as_sets_do(a: list[str], b: list[str], rows_a_file: int, part
 
 @given(IDS, st.integers(1, 20))
 def test_each_row_is_told_with_its_place_and_what_is_said_of_it(ids: list[str], rows_a_file: int) -> None:
-    with TemporaryDirectory() as name:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "READ_ROWS", 2)
         found = keys(Path(name), "a", ids, rows_a_file)
         rows = pa.concat_tables([found.partition(number) for number in range(4)])
         assert sorted(ids_at(found, rows)) == sorted(ids)
@@ -68,7 +69,8 @@ def test_each_row_is_told_with_its_place_and_what_is_said_of_it(ids: list[str], 
 @given(st.sets(st.text(max_size=4), max_size=60), st.integers(1, 20), st.integers(0, 9))
 def test_a_sample_is_the_same_however_the_rows_are_divided(ids: set[str], rows_a_file: int, count: int) -> None:
     with TemporaryDirectory() as name:
-        one, other = keys(Path(name), "a", sorted(ids), rows_a_file, 1), keys(Path(name), "b", sorted(ids), 60, 1)
+        one = keys(Path(name), "a", sorted(ids), rows_a_file, 1)
+        other = keys(Path(name), "b", sorted(ids, reverse=True), 60, 1)
         drawn = ids_at(one, smallest(one.partition(0), count))
         assert drawn == ids_at(other, smallest(other.partition(0), count))
         assert len(drawn) == min(count, len(ids))
