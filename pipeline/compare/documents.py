@@ -13,9 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import xxhash
 
-from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, Part, read_tables
+from pipeline import storage
+from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, Part
 from pipeline.compare.keys import Keys, parted, partitions_of, read_rows, smallest
 from pipeline.report.facts import Facts
 
@@ -296,11 +298,12 @@ def _edited(a: _Side, b: _Side, seed: int) -> Edited:
 def _text_digests(path: Path) -> dict[str, tuple[int, bytes]]:
     """By id, the row and the digest of the text of a part's first documents."""
     found: dict[str, tuple[int, bytes]] = {}
-    for rows in read_tables(path, ["id", "text"]):
-        for document, text in zip(*(rows.column(name).to_pylist() for name in ("id", "text")), strict=True):
-            found[document] = (len(found), xxhash.xxh3_128_digest((text or "").encode()))
-        if len(found) >= TEXTS_COMPARED:
-            break
+    with storage.opened(path) as source, pq.ParquetFile(source) as file:
+        for rows in file.iter_batches(1024, columns=["id", "text"]):
+            for document, text in zip(*(rows.column(name).to_pylist() for name in ("id", "text")), strict=True):
+                found[document] = (len(found), xxhash.xxh3_128_digest((text or "").encode()))
+            if len(found) >= TEXTS_COMPARED:
+                break
     return found
 
 

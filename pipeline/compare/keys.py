@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline import storage
 from pipeline.exchange import PartitionedWriter, partitions_for, read_partition
 
-MEMORY_BYTES = 64 << 20  # of one partition, if hashes spread evenly
+MEMORY_BYTES = 16 << 20  # of one partition, if hashes spread evenly
 SCHEMA = pa.schema(
     [("key", pa.binary(16)), ("said", pa.uint32()), ("file", pa.uint32()), ("row", pa.uint32())],
 )
@@ -37,8 +37,8 @@ def partitions_of(rows: int, memory_bytes: int = MEMORY_BYTES) -> int:
 class Keys:
     """The rows of some Parquet files by the hash of one column.
 
-    Holds at most ``MEMORY_BYTES`` for writing, and as much for each partition that is read; ``ROW_BYTES`` a row lie in
-    the scratch folder.
+    Memory: four times ``memory_bytes`` while writing, and about that for each partition that is read. ``ROW_BYTES`` a
+    row lie in the scratch folder.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Keys:
         self._partitions, self._scratch = partitions, scratch
         with (
             storage.explained_disk_errors(scratch),
-            PartitionedWriter(scratch, SCHEMA, partitions, memory_bytes) as writer,
+            PartitionedWriter(scratch, SCHEMA, partitions, 4 * memory_bytes) as writer,
         ):
             for number, path in enumerate(self.files):
                 for rows, partition in self._rows(number, path):

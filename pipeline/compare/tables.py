@@ -147,11 +147,11 @@ def _documents(comparison: Comparison) -> Told:
         rows,
     )
     grids = [_endings_grid(one, said, side, other) for one, said, other, side, _ in to_read(comparison.memberships)]
-    words = tuple(_membership_words(comparison.memberships))
+    words = tuple(membership_words(comparison.memberships))
     return Told("documents", "Documents lost and gained", words, (grid, *(g for g in grids if g.rows)))
 
 
-def _membership_words(memberships: Sequence[Membership]) -> Iterator[str]:
+def membership_words(memberships: Sequence[Membership]) -> Iterator[str]:
     """Doubts about ids, and texts that differ under one id."""
     if by_text := [one.artifact for one in memberships if one.told_apart_by == "text"]:
         yield (

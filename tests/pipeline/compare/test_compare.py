@@ -2,23 +2,26 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lxml import etree
 
-from pipeline.artifact import digest_of
+from pipeline.artifact import Artifact, Part, digest_of
 from pipeline.compare import compared
 from pipeline.compare.comparison import Comparison, compare
 from pipeline.compare.counts import Change
+from pipeline.compare.documents import Ending, to_read
 from pipeline.compare.page import page
 from pipeline.compare.tables import sections
 from pipeline.compare.text import lines
 from pipeline.compare.words import amount, more_share, sentence
 from pipeline.errors import RecipeError
-from pipeline.ledger import Counts
+from pipeline.ledger import Counts, Ledger
 from pipeline.report.facts import Facts
 from pipeline.run import Run
 from tests.pipeline.compare.conftest import STRICT_WORDS
@@ -106,8 +109,6 @@ def test_a_stage_that_this_sluice_does_not_have_is_named_instead_of_its_threshol
 
 
 def _copied(run: Run, folder: Path) -> Path:
-    import shutil
-
     return shutil.copytree(run.folder, folder)
 
 
@@ -134,6 +135,7 @@ def test_an_unfinished_run_is_compared_as_far_as_it_goes_and_that_is_said(base: 
     assert "B is not complete (interrupted), so the runs are compared as far as both go." in text
     assert sentence(comparison).startswith("At unique, the last artifact of documents that both have, B keeps as many")
     assert comparison.token_shards == ()
+    assert {step.step for step in comparison.steps} == {"first", "second", "clean", "unique"}
 
 
 def test_two_unfinished_runs_that_agree_are_the_same_so_far(unfinished: Run) -> None:
@@ -141,8 +143,6 @@ def test_two_unfinished_runs_that_agree_are_the_same_so_far(unfinished: Run) -> 
 
 
 def test_artifacts_that_one_run_alone_has_are_named(base: Run, tmp_path: Path) -> None:
-    import yaml
-
     folder = _copied(base, tmp_path / "more")
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe["artifacts"]["extra"] = {"stage": "c4", "from": "unique"}
@@ -172,6 +172,18 @@ def test_the_text_and_the_page_tell_every_row(stricter: Comparison) -> None:
             for cell in (cell.replace("\u00a0", " ") for row in grid.rows for cell in row):
                 assert cell[:50] in text
                 assert cell in shown
+
+
+def test_what_an_artifact_lost_is_not_shown_again_where_a_later_one_lacks_it(stricter: Comparison) -> None:
+    shown = [
+        (one.artifact, said, ended.ending)
+        for one, said, *_, endings in to_read(stricter.memberships)
+        for ended in endings
+    ]
+    assert ("clean", "lost", Ending("dropped", "clean", "too_few_words")) in shown
+    assert len({(said, ending) for _, said, ending in shown}) == len(shown)
+    text = "\n".join(lines(stricter))
+    assert text.count("lost; dropped by clean: too_few_words") == 1
 
 
 def test_json_tells_numbers_with_their_differences(base: Run, strict: Run) -> None:
@@ -271,6 +283,28 @@ def test_the_sentence_names_the_source_whose_ratio_moved_most(mixed: Comparison)
     (mix,) = mixed.mixes
     most = max(mix.best, key=lambda source: abs((mix.best[source].b or 0) - (mix.best[source].a or 0)))
     assert f"the best mix moved most at {most}: " in sentence(mixed)
+
+
+def test_losses_of_other_held_out_documents_are_not_set_side_by_side_without_a_word(tmp_path: Path) -> None:
+    words = "The two runs hold out different documents"
+    told = {}
+    for held_out in (10, 11):
+        folders = []
+        for side, documents in (("a", 10), ("b", held_out)):
+            mix = mix_summary(seed=len(folders))
+            run = run_with(tmp_path / f"{held_out}{side}", mix, model_summary(mix, gain=0.01 * (1 + len(folders))))
+            split = {"documents": documents, "bytes": 100, "tokens": 50, "files": []}
+            place = run.artifact_folder("tokens")
+            part = Part(
+                "k", "tokens", "tokens", (), Ledger(), {"sources": {"web": {"train": split, "held_out": split}}}
+            )
+            place.seal(Artifact("tokens", "tokens", "f", place.folder, (), {}, (part,)))
+            run.state.artifacts["tokens"] = "f"
+            run.save_state()
+            folders.append(run.folder)
+        told[held_out] = "\n".join(word for one in sections(compare(*folders)) for word in one.words)
+    assert words not in told[10]
+    assert words in told[11]
 
 
 def test_models_are_compared_by_their_last_evaluation(mixed: Comparison) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE
 from pipeline.compare.documents import SAMPLES, Ending, Membership, membership
+from pipeline.compare.tables import membership_words
 from pipeline.report.facts import Facts
 from pipeline.run import Run
 from tests.pipeline.compare.conftest import DOCUMENTS, changed
@@ -71,6 +72,24 @@ def test_what_an_earlier_artifact_dropped_is_lost_to_that_one(base: Run, strict:
 
 def test_the_same_files_are_not_compared(base: Run, again: Run) -> None:
     assert membership(Facts(base), Facts(again), "unique", 3) is None
+
+
+def test_ids_that_some_documents_of_both_runs_have_to_themselves_are_told(
+    base: Run, corpus: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(corpus, tmp_path, dirs_exist_ok=True)
+    second = (tmp_path / "second.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "second.jsonl").write_text("".join(second[:-3]))
+    (tmp_path / "third.jsonl").write_text("".join(second[-3:]))
+    artifacts = copy.deepcopy(changed(DOCUMENTS, min_words=60, min_alphabetic_words=0.64))
+    artifacts["second"]["files"] = "[st]*.jsonl"
+    found = compared(base, made(tmp_path, artifacts), "unique")
+    assert found.told_apart_by == "id"
+    assert found.lost.absent == found.gained.absent == 3
+    assert list(membership_words([found])) == [
+        "unique: 3 ids of A never came to it in B, and 3 of B never in A. Where inputs were moved or renamed, one "
+        "document counts as lost and as gained."
+    ]
 
 
 def test_documents_that_the_other_run_was_never_given_are_said_to_be_absent(
