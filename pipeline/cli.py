@@ -16,6 +16,23 @@ from pipeline import arguments
 from pipeline.errors import RecipeError, SluiceError
 from pipeline.locations.location import shown
 
+
+def _stages(incomplete: str) -> list[str]:
+    """For the shell: stages that a recipe can name."""
+    from pipeline.registry import stage_names, whole_of
+
+    return [name for name in stage_names() if name.startswith(incomplete) and whole_of(name) is None]
+
+
+def _artifacts(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: artifacts of the run that is named before."""
+    try:
+        state = json.loads((Path(context.params["run"]) / "run.json").read_bytes())
+    except (OSError, ValueError, TypeError, KeyError):  # no run yet, or one in a store: nothing to offer
+        return []
+    return [name for name in state.get("artifacts", ()) if name.startswith(incomplete)]
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
@@ -26,6 +43,10 @@ app = typer.Typer(
     "(disk full, no Ray), 130 interrupted. After 1, 3 and 130 the same command goes on where it was.",
 )
 
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the last line alone.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell of each part as it is handed out, lost, and as it ends.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecipeArgument = Annotated[
     str, typer.Argument(help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
@@ -88,6 +109,8 @@ def run(
     retry: Annotated[
         bool, typer.Option("--retry", help="Read again the files that an earlier run could not get from their server.")
     ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run a recipe; go on where an earlier run of it stopped.
 
@@ -95,7 +118,7 @@ def run(
     """
     from pipeline import commands
 
-    commands.run_recipe(recipe, set_ or [], out, address, Console(), retry)
+    commands.run_recipe(recipe, set_ or [], out, address, Console(quiet=quiet), retry, verbose)
 
 
 @app.command()
@@ -115,7 +138,9 @@ def new(
 
 @app.command()
 def stages(
-    name: Annotated[str | None, typer.Argument(metavar="STAGE", help="Tell all about this one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="STAGE", help="Tell all about this one.", autocompletion=_stages)
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all stages with JSON Schemas of their options.")] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of recipes, by which editors complete them.")
@@ -322,7 +347,7 @@ def take_down(
 @app.command()
 def rethreshold(
     run: RunArgument,
-    artifact: Annotated[str, typer.Argument(help="Artifact whose filters decide again.")],
+    artifact: Annotated[str, typer.Argument(help="Artifact whose filters decide again.", autocompletion=_artifacts)],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="A threshold; may be given several times."),
@@ -389,7 +414,10 @@ def export(
 
 @app.command(name="try")
 def try_(
-    stage: Annotated[str, typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.")],
+    stage: Annotated[
+        str,
+        typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.", autocompletion=_stages),
+    ],
     files: Annotated[
         list[str],
         typer.Argument(metavar="FILE...", help="A few files or URLs: HTML, PDF, WARC, JSON Lines, tables, EPUB, code."),
@@ -417,6 +445,8 @@ def demo(
     ] = False,
     set_: SetOption = None,
     address: AddressOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Build a corpus from the Python installation on this machine and run the whole line on it.
 
@@ -424,7 +454,7 @@ def demo(
     """
     from pipeline import demo as demonstration
 
-    demonstration.run_demo(folder, size, build_only, set_ or [], address, Console())
+    demonstration.run_demo(folder, size, build_only, set_ or [], address, Console(quiet=quiet), verbose)
 
 
 mix_app = typer.Typer(

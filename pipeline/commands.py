@@ -20,7 +20,7 @@ from pipeline.fetched import told
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.locations.location import SERVER_REASONS, shown
-from pipeline.progress import Display, StageProgress, reported_steps, table_of
+from pipeline.progress import Display, StageProgress, reported_steps, say, say_last, table_of
 from pipeline.recipe import load_recipe
 from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, Selection
@@ -38,12 +38,15 @@ def run_recipe(
     address: str | None,
     console: Console,
     retry: bool = False,
+    is_verbose: bool = False,
 ) -> Run:
     """Validate a recipe, run what is missing, write the report.
 
     Args:
         recipe: path or URL of its file.
+        console: a quiet one is still given the last line.
         retry: read again the parts in which a server's file could not be had in an earlier run.
+        is_verbose: tell of each part as it is handed out and as it ends.
 
     Raises:
         RecipeError: the recipe is wrong; nothing was started.
@@ -54,11 +57,13 @@ def run_recipe(
     run = Run((out or Path("runs") / graph.recipe.name).resolve())
     storage.check(run.folder)
     with run.at_work():
-        _run_graph(run, graph, address, console, retry, started)
+        _run_graph(run, graph, address, console, retry, is_verbose, started)
     return run
 
 
-def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, retry: bool, started: float) -> None:
+def _run_graph(
+    run: Run, graph: Graph, address: str | None, console: Console, retry: bool, is_verbose: bool, started: float
+) -> None:
     if retry:
         for node in graph.nodes:
             if node.is_source and (parts := run.artifact_folder(node.name).forget(_was_not_served)):
@@ -67,11 +72,10 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
     sealed = sealed_artifacts(run, graph, digests)
     fingerprints = {name: artifact.fingerprint for name, artifact in sealed.items()}
     if len(sealed) == len(graph.nodes) and _is_finished(run, graph, fingerprints):
-        console.print(
+        say_last(
+            console,
             f"{storage.shown(run.folder)} is complete: all {len(sealed)} artifacts are there, nothing was run "
             f"({time.monotonic() - started:.1f} s). Report: {storage.shown(run.folder / 'report.html')}",
-            highlight=False,
-            soft_wrap=True,
         )
         _tell_taken_down(run, sealed, console)
         return
@@ -79,8 +83,8 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
     run.state.artifacts.update(fingerprints)
     run.save_state()
     for note in run.state.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    display = Display(console, stage_progress(graph, sealed))
+        say(console, f"note: {note}")
+    display = Display(console, stage_progress(graph, sealed), is_verbose)
     try:
         if len(sealed) < len(graph.nodes):
             if sealed:
@@ -102,14 +106,12 @@ def _run_graph(run: Run, graph: Graph, address: str | None, console: Console, re
     report = write_report(run)
     console.print(summary_table(run))
     _tell_taken_down(run, run.artifacts(), console)
-    console.print(
-        f"done in {time.monotonic() - started:.0f} s. Report: {storage.shown(report)}", highlight=False, soft_wrap=True
-    )
+    say_last(console, f"done in {time.monotonic() - started:.0f} s. Report: {storage.shown(report)}")
 
 
 def _tell_taken_down(run: Run, artifacts: Mapping[str, Artifact], console: Console) -> None:
     for note in taken_down_notes(run, artifacts):
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        say(console, f"note: {note}")
 
 
 def _was_not_served(part: Part) -> bool:

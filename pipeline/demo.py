@@ -28,7 +28,13 @@ SMALLER: dict[str, tuple[str, ...]] = {
 
 
 def run_demo(
-    folder: Path, size: str, build_only: bool, overrides: Sequence[str], address: str | None, console: Console
+    folder: Path,
+    size: str,
+    build_only: bool,
+    overrides: Sequence[str],
+    address: str | None,
+    console: Console,
+    is_verbose: bool = False,
 ) -> None:
     """Build the demo corpus in ``folder`` and run the demo recipe there.
 
@@ -50,4 +56,4 @@ def run_demo(
     )
     console.print(f"running its recipe, as would: {command}", highlight=False, soft_wrap=True)
     if not build_only:
-        run_recipe(recipe, [*SMALLER[size], *overrides], folder / "run", address, console)
+        run_recipe(recipe, [*SMALLER[size], *overrides], folder / "run", address, console, is_verbose=is_verbose)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,10 +67,11 @@ class Journal:
     Args:
         folder: of the run.
         run: its name.
+        say: tells people of each event as well, if they asked for it.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
-        self._run = run
+    def __init__(self, folder: Path, run: str, say: Callable[[str], None] | None = None) -> None:
+        self._run, self._say = run, say
         self._log = EventLog(folder / LOG_FILE)
         self._metrics = Metrics(run)
         self._attempts: Counter[str] = Counter()  # by key
@@ -130,6 +132,10 @@ class Journal:
     def _tell(self, spec: PartSpec, event: str, level: str = "info", **figures: Any) -> None:
         place = {"stage": spec.artifact, "part": spec.name, "key": spec.key, "attempt": self._attempts[spec.key]}
         self._log.add(self._record(event, level) | place | figures)
+        if self._say is not None:
+            told = ", ".join(f"{name} {value}" for name, value in figures.items())
+            attempt = f", attempt {place['attempt']}" if self._attempts[spec.key] > 1 else ""
+            self._say(f"{event.replace('_', ' ')}: {spec.artifact}, {spec.name}{attempt}{': ' * bool(told)}{told}")
 
     def _record(self, event: str, level: str) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -144,12 +144,25 @@ class StageProgress:
         return self.elapsed() * (1 - self.fraction()) / share
 
 
-class Display:
-    """Shows all stages: a live table on a terminal, lines elsewhere."""
+def say(console: Console, message: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(message, highlight=False, soft_wrap=True)
 
-    def __init__(self, console: Console, stages: Mapping[str, StageProgress]) -> None:
+
+def say_last(console: Console, message: str) -> None:
+    """Print the line that a quiet command prints too."""
+    was_quiet, console.quiet = console.quiet, False
+    say(console, message)
+    console.quiet = was_quiet
+
+
+class Display:
+    """Shows all stages: a live table on a terminal, lines elsewhere. A verbose one tells each event of the log."""
+
+    def __init__(self, console: Console, stages: Mapping[str, StageProgress], is_verbose: bool = False) -> None:
         self.console = console
         self.stages = stages
+        self.is_verbose = is_verbose
         self._printed = time.monotonic()
 
     @contextmanager
@@ -163,7 +176,7 @@ class Display:
 
     def say(self, message: str) -> None:
         """Print a line above the table."""
-        self.console.print(message, highlight=False, soft_wrap=True)
+        say(self.console, message)
 
     def stage_ended(self, name: str) -> None:
         """On plain output, a line for the stage that has just ended."""

@@ -100,7 +100,8 @@ class Scheduler:
         Raises:
             SluiceError: a part failed for good; nothing that was committed is lost.
         """
-        self.journal = Journal(self.run.folder, self.graph.recipe.name)  # its metrics need the executor's Ray
+        say = self.display.say if self.display.is_verbose else None
+        self.journal = Journal(self.run.folder, self.graph.recipe.name, say)  # its metrics need the executor's Ray
         try:
             while len(self.sealed) < len(self.graph.nodes):
                 self._plan_ready_nodes()

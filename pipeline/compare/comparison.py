@@ -28,7 +28,7 @@ from pipeline.compare.recipes import (
     recipe_changes,
     version_changes,
 )
-from pipeline.compare.training import MixChange, ModelChange, mix_changes, model_changes
+from pipeline.compare.training import MixChange, ModelChange, held_out_is_same, mix_changes, model_changes
 from pipeline.report.facts import Facts
 from pipeline.run import Run
 
@@ -71,6 +71,7 @@ class Comparison:
     untold_thresholds: tuple[str, ...]  # steps whose options are not of this Sluice
     memberships: tuple[Membership, ...]  # of artifacts of documents that hold other files
     token_shards: tuple[TokensChange, ...]
+    held_out_is_same: bool  # if not, losses of the two are not of the same texts
     mixes: tuple[MixChange, ...]
     models: tuple[ModelChange, ...]
     costs: tuple[CostChange, ...]
@@ -154,6 +155,7 @@ def compare(folder_a: Path, folder_b: Path) -> Comparison:
         untold_thresholds=untold,
         memberships=tuple(one for one in found if one is not None),
         token_shards=token_changes(a, b),
+        held_out_is_same=held_out_is_same(a, b),
         mixes=mix_changes(a, b),
         models=model_changes(a, b),
         costs=cost_changes(a, b),
