@@ -264,11 +264,13 @@ def report(run: RunArgument, json_: JsonOption = False) -> None:
 
     Example: sluice report runs/my-corpus
     """
+    from pipeline.progress import working
     from pipeline.report import write_report
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    path = shown(write_report(Run.open(run)))
+    with working("writing the report") as tick:
+        path = shown(write_report(Run.open(run), tick))
     print(json.dumps({"report": str(path)}) if json_ else path)
 
 
@@ -306,11 +308,13 @@ def explain(
     """
     from pipeline.explain import explain as story
     from pipeline.explain import explain_offset
+    from pipeline.progress import working
 
     if (document_id is None) == (shard is None):
         raise RecipeError("give the id of a document, or a token by --shard SHARD:OFFSET")
     if document_id is not None:
-        told = story(run, document_id)
+        with working("looking for the document"):
+            told = story(run, document_id)
     else:
         path, _, offset = str(shard).rpartition(":")
         if not offset.isdecimal():
@@ -338,9 +342,11 @@ def take_down(
     Example: sluice take-down runs/my-corpus --urls urls.txt --dry-run
     """
     from pipeline import commands
+    from pipeline.progress import working
     from stages.tokenize.take_down import rewritten
 
-    values, lines = commands.take_down(run, document_ids or [], ids, urls, rewritten, dry_run, allow_absent)
+    with working("looking for the documents"):
+        values, lines = commands.take_down(run, document_ids or [], ids, urls, rewritten, dry_run, allow_absent)
     print(json.dumps(values, indent=1) if json_ else "\n".join(lines))
 
 
@@ -360,9 +366,11 @@ def rethreshold(
     Example: sluice rethreshold runs/my-corpus clean --set gopher_quality.min_words=40
     """
     from pipeline import commands
+    from pipeline.progress import working
     from pipeline.rethreshold import rethreshold as decide_again
 
-    selection = decide_again(run, artifact, set_ or [], out)
+    with working("deciding again") as tick:
+        selection = decide_again(run, artifact, set_ or [], out, tick)
     if json_:
         print(commands.selection_json(selection))
         return
@@ -400,10 +408,12 @@ def export(
     Example: sluice export runs/my-corpus --format megatron --out megatron
     """
     from pipeline import commands
+    from pipeline.progress import working
     from pipeline.storage import shown
     from stages.tokenize.exports import export as export_tokens
 
-    done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source)
+    with working("exporting"):
+        done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source)
     print(
         f"{shown(done.folder)}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
         f"{done.size_bytes:,} bytes, of which {done.linked_bytes:,} are links"
@@ -483,9 +493,11 @@ LimitsOption = Annotated[
 def _mix_errors() -> Iterator[None]:
     """Errors of the mix optimizer, which knows nothing of this command line, as errors of the command."""
     from mixes.commands import USER_ERRORS
+    from pipeline.progress import working
 
     try:
-        yield
+        with working("fitting and solving"):
+            yield
     except USER_ERRORS as error:
         raise RecipeError(str(error)) from error
 
@@ -513,7 +525,8 @@ def mix_fit(
         from mixes import commands
 
         given = {"mixtures": mixtures, "metrics": metrics, "runs": runs, "limits": limits}
-        print(arguments.written(out, lambda file: commands.fit_tables(out=file, **given, on=on, size=size, seed=seed)))
+        told = arguments.written(out, lambda file: commands.fit_tables(out=file, **given, on=on, size=size, seed=seed))
+    print(told)
 
 
 @mix_app.command(name="predict")
@@ -530,7 +543,8 @@ def mix_predict(
     with _mix_errors():
         from mixes import commands
 
-        print(arguments.written(out, lambda file: commands.predict_table(fit, mixtures, on, file)))
+        told = arguments.written(out, lambda file: commands.predict_table(fit, mixtures, on, file))
+    print(told)
 
 
 @mix_app.command(name="solve")
@@ -553,14 +567,13 @@ def mix_solve(
     with _mix_errors():
         from mixes import commands
 
-        print(
-            arguments.written(
-                out,
-                lambda file: commands.solve_weights(
-                    fit, weights, limits=limits, out=file, pessimism=pessimism, as_json=json_
-                ),
-            )
+        told = arguments.written(
+            out,
+            lambda file: commands.solve_weights(
+                fit, weights, limits=limits, out=file, pessimism=pessimism, as_json=json_
+            ),
         )
+    print(told)
 
 
 @mix_app.command(name="change")
@@ -580,7 +593,8 @@ def mix_change(
     with _mix_errors():
         from mixes import commands
 
-        print(arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits)))
+        told = arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits))
+    print(told)
 
 
 @mix_app.command(name="learn")
@@ -606,7 +620,8 @@ def mix_learn(
         from mixes import commands
 
         parameters = {"base_parameters": base_parameters, "target_parameters": target_parameters}
-        print(arguments.written(out, lambda file: commands.log_larger(fit, larger, file, **parameters)))
+        told = arguments.written(out, lambda file: commands.log_larger(fit, larger, file, **parameters))
+    print(told)
 
 
 def main() -> None:

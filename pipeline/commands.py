@@ -20,7 +20,7 @@ from pipeline.fetched import told
 from pipeline.graph import Graph, build_graph
 from pipeline.ledger import Counts
 from pipeline.locations.location import SERVER_REASONS, shown
-from pipeline.progress import Display, StageProgress, reported_steps, say, say_last, table_of
+from pipeline.progress import Display, StageProgress, reported_steps, say, say_last, table_of, working
 from pipeline.recipe import load_recipe
 from pipeline.report import write_report
 from pipeline.rethreshold import UNKNOWN, Selection
@@ -103,7 +103,8 @@ def _run_graph(
         raise  # the command line exits with status 130
     finally:
         run.save_state()
-    report = write_report(run)
+    with working("writing the report") as tick:
+        report = write_report(run, tick)
     console.print(summary_table(run))
     _tell_taken_down(run, run.artifacts(), console)
     say_last(console, f"done in {time.monotonic() - started:.0f} s. Report: {storage.shown(report)}")

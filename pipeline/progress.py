@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from pipeline import storage
@@ -154,6 +163,34 @@ def say_last(console: Console, message: str) -> None:
     was_quiet, console.quiet = console.quiet, False
     say(console, message)
     console.quiet = was_quiet
+
+
+Tick = Callable[[int, int], None]
+"""Told steps done and steps in all."""
+
+
+def silent(done: int, total: int) -> None:
+    """For a caller who does not want to know."""
+
+
+@contextmanager
+def working(what: str) -> Iterator[Tick]:
+    """A bar on the terminal, on standard error, while a command works, with time and, where steps are told, rate and
+    time left; nothing where there is no terminal. It is gone at the end."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield silent
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class Display:

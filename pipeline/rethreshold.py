@@ -24,6 +24,7 @@ from pipeline import storage
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, Part, digest_of, read_tables
 from pipeline.errors import RecipeError
 from pipeline.filter import Filter
+from pipeline.progress import Tick, silent
 from pipeline.recipe import parsed_value
 from pipeline.registry import did_you_mean, stage_class
 from pipeline.run import Run
@@ -58,7 +59,9 @@ class Selection:
     after: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
 
 
-def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | None = None) -> Selection:
+def rethreshold(
+    folder: Path, name: str, changes: Sequence[str], out: Path | None = None, tick: Tick = silent
+) -> Selection:
     """Decide again about every document that artifact ``name`` of a run has seen, and write the selection.
 
     Args:
@@ -85,12 +88,14 @@ def rethreshold(folder: Path, name: str, changes: Sequence[str], out: Path | Non
     unfinished = path.with_name(f".{path.name}.unfinished")
     schema = SELECTION_SCHEMA.with_metadata({"artifact": name, "fingerprint": artifact.fingerprint} | _said(changes))
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-        for rows, before in seen(artifact, steps, artifact.parts):
-            endings = _decided(steps, rows, before)
-            writer.write_table(_table(rows, endings).replace_schema_metadata(schema.metadata))
-            sources = rows.column("source").to_pylist()
-            selection.before.update((source, *ending[:3]) for source, ending in zip(sources, before, strict=True))
-            selection.after.update((source, *ending[:3]) for source, ending in zip(sources, endings, strict=True))
+        for done, part in enumerate(artifact.parts):
+            tick(done, len(artifact.parts))
+            for rows, before in seen(artifact, steps, [part]):
+                endings = _decided(steps, rows, before)
+                writer.write_table(_table(rows, endings).replace_schema_metadata(schema.metadata))
+                sources = rows.column("source").to_pylist()
+                selection.before.update((source, *ending[:3]) for source, ending in zip(sources, before, strict=True))
+                selection.after.update((source, *ending[:3]) for source, ending in zip(sources, endings, strict=True))
     storage.move(unfinished, path)
     return selection
 

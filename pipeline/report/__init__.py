@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipeline import storage
+from pipeline.progress import Tick, silent
 from pipeline.report.costs import cost_section, recipe_section
 from pipeline.report.documents import documents_section
 from pipeline.report.duplicates import duplicates_section
@@ -48,20 +49,24 @@ SECTIONS = (
 )
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, tick: Tick = silent) -> Path:
     """Write RUN/report.html from the run's manifests, ledger and Parquet files; the same run gives the same bytes.
 
     Sections whose artifacts the run does not have are left out.
     """
     path = run.folder / REPORT_FILE
-    storage.replace(path, page(Facts(run)).encode())
+    storage.replace(path, page(Facts(run), tick).encode())
     return path
 
 
-def page(facts: Facts) -> str:
+def page(facts: Facts, tick: Tick = silent) -> str:
     """The whole document: HTML that is well-formed XML as well."""
     style = files("pipeline.report").joinpath("report.css").read_text(encoding="utf-8")
-    sections = [(anchor, name, made) for anchor, name, make in SECTIONS if (made := make(facts)) is not None]
+    sections = []
+    for done, (anchor, name, make) in enumerate(SECTIONS):
+        tick(done, len(SECTIONS))
+        if (made := make(facts)) is not None:
+            sections.append((anchor, name, made))
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
     return "<!DOCTYPE html>\n" + element(
         "html",

@@ -82,6 +82,13 @@ def test_no_color_is_respected(recipe: Path, sluice: Sluice) -> None:
     assert not any(f"{ESCAPE}{color}" in told for color in range(31, 38))
 
 
+def test_a_command_that_takes_long_shows_how_far_it_is_on_a_terminal_alone(recipe: Path, sluice: Sluice) -> None:
+    sluice.run(recipe)
+    assert sluice("report", recipe.parent / "run").splitlines() == [str(recipe.parent / "run/report.html")]
+    told = on_a_terminal(sluice, "report", recipe.parent / "run")
+    assert "writing the report" in told
+
+
 def completed(words: str) -> list[str]:
     """What bash would offer after these words, by the program's own completion."""
     environment = {
