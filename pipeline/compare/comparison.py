@@ -19,7 +19,7 @@ from pipeline.compare.counts import (
     step_changes,
     token_changes,
 )
-from pipeline.compare.documents import Membership, membership
+from pipeline.compare.documents import Membership, Reading, membership, rows_to_read
 from pipeline.compare.recipes import (
     InputChange,
     OptionChange,
@@ -29,6 +29,7 @@ from pipeline.compare.recipes import (
     version_changes,
 )
 from pipeline.compare.training import MixChange, ModelChange, held_out_is_same, mix_changes, model_changes
+from pipeline.progress import Tick, silent
 from pipeline.report.facts import Facts
 from pipeline.run import Run
 
@@ -115,11 +116,12 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def compare(folder_a: Path, folder_b: Path) -> Comparison:
+def compare(folder_a: Path, folder_b: Path, tick: Tick = silent) -> Comparison:
     """Read two runs and set them beside each other. Samples are drawn by the seed of A's recipe.
 
     Args:
         folder_a: of a run, or the mirror of one in an object store; so is ``folder_b``.
+        tick: told how many documents and removals have been read, of how many.
 
     Raises:
         RecipeError: one of them is no run.
@@ -133,11 +135,10 @@ def compare(folder_a: Path, folder_b: Path) -> Comparison:
     sides = _side(a), _side(b)
     ends_at = None if sides[0].is_whole and sides[1].is_whole else _last_documents(a, one_kind)
     rules, untold = rule_changes(a, b)
-    found = (
-        membership(a, b, name, int(a.seed))
-        for name in one_kind
-        if a.artifacts[name].kind == "documents" and "." not in name
-    )
+    public = [name for name in one_kind if a.artifacts[name].kind == "documents" and "." not in name]
+    reading = Reading(tick)
+    reading.expect(sum(rows_to_read(a, b, name) for name in public))
+    found = (membership(a, b, name, int(a.seed), reading) for name in public)
     return Comparison(
         *sides,
         only_a=tuple(name for name in entries_a if name not in entries_b),

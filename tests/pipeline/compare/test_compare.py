@@ -155,6 +155,17 @@ def test_artifacts_that_one_run_alone_has_are_named(base: Run, tmp_path: Path) -
     assert "Only in B: extra." in lines(comparison)
 
 
+def test_progress_ends_when_all_rows_are_read_that_were_announced(base: Run, strict: Run) -> None:
+    told: list[tuple[int, int]] = []
+    compare(base.folder, strict.folder, lambda done, total: told.append((done, total)))
+    documents = [
+        sum(file.rows or 0 for part in a.parts for file in part.files)
+        for a in (base.artifacts()["clean"], strict.artifacts()["clean"])
+    ]
+    assert told[-1][0] == told[-1][1] >= sum(documents)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
 def test_what_is_no_run_is_refused(base: Run, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"is not the folder of a run"):
         compare(base.folder, tmp_path)
