@@ -57,12 +57,14 @@ def test_the_order_of_the_runs_decides_what_is_lost(base: Run, strict: Run) -> N
 
 
 def test_each_document_is_counted_under_the_rule_by_which_the_other_run_dropped_it(base: Run, strict: Run) -> None:
-    removed = ids(strict, "clean", REMOVED_FILE)
-    lost = ids(base, "clean").keys() - ids(strict, "clean").keys()
-    expected = Counter((removed[one]["verdict"], removed[one]["step"], removed[one]["reason"]) for one in lost)
-    found = compared(base, strict).lost
-    assert {(e.ending.verdict, e.ending.step, e.ending.reason): e.documents for e in found.endings} == expected
-    assert found.by_source == {"first": len(lost)}
+    found = compared(base, strict)
+    for side, holder, other in ((found.lost, base, strict), (found.gained, strict, base)):
+        removed = ids(other, "clean", REMOVED_FILE)
+        alone = ids(holder, "clean").keys() - ids(other, "clean").keys()
+        expected = Counter((removed[one]["verdict"], removed[one]["step"], removed[one]["reason"]) for one in alone)
+        assert {(e.ending.verdict, e.ending.step, e.ending.reason): e.documents for e in side.endings} == expected
+        assert side.by_source == {"first": len(alone)}
+    assert len(found.gained.endings) == 2
 
 
 def test_samples_are_the_documents_with_what_the_other_run_measured(base: Run, strict: Run) -> None:
