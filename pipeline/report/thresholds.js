@@ -26,7 +26,7 @@
     const told = document.querySelector(`.what-if[data-from="${CSS.escape(place.dataset.from)}"]`);
     const recipe = data.rules.map((rule) => rule.limit), limits = [...recipe];
     const size = data.states.length, before = kept(data, recipe).sure / size;
-    const resets = [];
+    const setters = []; // by rule: moves its slider, its line and its limit
 
     function show() {
       const { sure, unknown } = kept(data, limits);
@@ -37,10 +37,11 @@
       if (unknown) told.append(`Of ${percent(unknown / size)} more a later step knows nothing yet. `);
       if (moved.length) {
         const code = document.createElement("code"), back = document.createElement("button");
-        code.textContent = data.command + moved.map(([rule, r]) => ` --set ${rule.option}=${precise(limits[r])}`).join("");
+        const changes = new Set(moved.map(([rule, r]) => ` --set ${rule.option}=${precise(limits[r])}`));
+        code.textContent = data.command + [...changes].join("");
         back.type = "button";
         back.textContent = "As in the recipe";
-        back.addEventListener("click", () => { resets.forEach((reset) => reset()); show(); });
+        back.addEventListener("click", () => { setters.forEach((set, r) => set(recipe[r])); show(); });
         told.append("All documents: ", code, " ", back);
       } else {
         told.append("Move a threshold to see what it would keep.");
@@ -59,18 +60,21 @@
       input.min = isWhole ? Math.floor(low) : low;
       input.max = isWhole ? Math.ceil(high) : high;
       input.setAttribute("aria-label", rule.option);
-      const set = (limit) => {
+      setters[r] = (limit) => {
         limits[r] = limit;
+        input.value = limit;
         output.textContent = `${rule.drops} ${precise(limit)}`;
         input.setAttribute("aria-valuetext", `drops ${output.textContent}`);
         const share = Math.min(1, Math.max(0, (limit - low) / (high - low))); // a limit may lie far outside
         const x = Number(figure.dataset.left) + share * Number(figure.dataset.width);
         for (const end of ["x1", "x2"]) line.setAttribute(end, x);
       };
-      const reset = () => { input.value = rule.limit; set(rule.limit); };
-      input.addEventListener("input", () => { set(Number(input.value)); show(); });
-      resets.push(reset);
-      reset();
+      setters[r](rule.limit);
+      input.addEventListener("input", () => { // an option may be the limit of several scores
+        const limit = Number(input.value);
+        setters.forEach((set, other) => { if (data.rules[other].option === rule.option) set(limit); });
+        show();
+      });
       row.append(input, output);
       figure.append(row);
     }

@@ -168,6 +168,16 @@ def test_a_threshold_that_is_moved_keeps_what_rethreshold_keeps(browser: Any, fi
     assert int(opened.page.locator(".rules").first.get_attribute("data-kept")) == kept
 
 
+def test_scores_that_share_an_option_share_its_threshold(browser: Any, filtered: Run) -> None:
+    page = Page(browser, write_report(filtered), DESKTOP).page
+    first, second = page.get_by_label("clean.max_symbol_ratio").all()
+    second.fill("0.005")
+    selection = rethreshold(filtered.folder, "clean", [f"clean.max_symbol_ratio={first.input_value()}"])
+    kept = sum(n for (_, verdict, *_), n in selection.after.items() if verdict == "kept")
+    assert int(page.locator(".rules").first.get_attribute("data-kept")) == kept
+    assert page.locator(".what-if").first.inner_text().count("--set") == 1
+
+
 def test_samples_open_by_keyboard(browser: Any, filtered: Run) -> None:
     page = Page(browser, write_report(filtered), DESKTOP).page
     sample = page.locator("#removed details", has=page.locator("pre")).first
