@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,11 +26,31 @@ def _stages(incomplete: str) -> list[str]:
 
 def _artifacts(context: typer.Context, incomplete: str) -> list[str]:
     """For the shell: artifacts of the run that is named before."""
-    try:
-        state = json.loads((Path(context.params["run"]) / "run.json").read_bytes())
+    run = context.params.get("run") or next(iter(context.args), "")  # before an option without its value, no argument
+    try:  # of the command is bound to its name
+        names = json.loads((Path(run) / "run.json").read_bytes())["artifacts"]
     except (OSError, ValueError, TypeError, KeyError):  # no run yet, or one in a store: nothing to offer
         return []
-    return [name for name in state.get("artifacts", ()) if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _kinds(incomplete: str) -> list[str]:
+    """For the shell: recipes to begin with."""
+    from pipeline import catalog
+
+    return [kind for kind in catalog.new_kinds() if kind.startswith(incomplete)]
+
+
+def _formats(incomplete: str) -> list[str]:
+    """For the shell: formats of other trainers."""
+    from stages.tokenize.exports.formats import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """For the shell: these words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 app = typer.Typer(
@@ -123,7 +143,7 @@ def run(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="crawl, pdf, code or all.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="crawl, pdf, code or all.", autocompletion=_kinds)],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written, such as my-corpus.yaml.")],
 ) -> None:
     """Write a commented recipe to begin with: one file of a crawl, PDFs, code, or the whole line.
@@ -389,7 +409,11 @@ def export(
     ],
     format_: Annotated[
         str,
-        typer.Option("--format", help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds."),
+        typer.Option(
+            "--format",
+            help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds.",
+            autocompletion=_formats,
+        ),
     ],
     out: Annotated[
         Path,
@@ -397,11 +421,16 @@ def export(
             "--out", parser=arguments.folder, metavar="FOLDER", help="The new folder, or its URL: s3://bucket/tokens."
         ),
     ],
-    split: Annotated[str, typer.Option("--split", help="train or held_out.")] = "train",
+    split: Annotated[
+        str, typer.Option("--split", help="train or held_out.", autocompletion=_one_of("train", "held_out"))
+    ] = "train",
     source: Annotated[
         list[str] | None, typer.Option("--source", help="Only this source; may be given several times.")
     ] = None,
-    artifact: Annotated[str | None, typer.Option("--artifact", help="Which tokens, if a run has several.")] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option("--artifact", help="Which tokens, if a run has several.", autocompletion=_artifacts),
+    ] = None,
 ) -> None:
     """Write token shards in the format of another trainer.
 
@@ -449,7 +478,9 @@ def try_(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the corpus and the run go.")] = Path("demo"),
-    size: Annotated[str, typer.Option(help="tiny, small or full.")] = "full",
+    size: Annotated[
+        str, typer.Option(help="tiny, small or full.", autocompletion=_one_of("tiny", "small", "full"))
+    ] = "full",
     build_only: Annotated[
         bool, typer.Option("--build-only", help="Build the corpus and the recipe, run nothing.")
     ] = False,
