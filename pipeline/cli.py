@@ -196,6 +196,8 @@ def plan(
     address: AddressOption = None,
     prices: Annotated[Path | None, input_option("--prices", "Tell money, too; see deploy/prices.yaml.")] = None,
     json_: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run a recipe on a sample of its input files and forecast what the whole run comes to.
 
@@ -204,15 +206,18 @@ def plan(
     The sample's run is kept in runs/NAME.plan: a larger sample goes on from it.
     """
     from pipeline.forecast import command
+    from pipeline.progress import say, say_last
 
-    console = Console(stderr=json_)
-    forecast = command.plan(recipe, set_ or [], sample, out, address, prices, console)
+    console = Console(stderr=json_, quiet=quiet)
+    forecast = command.plan(recipe, set_ or [], sample, out, address, prices, console, verbose)
     if json_:
         print(command.as_json(forecast))
         return
     console.print(command.as_table(forecast))
-    for sentence in command.sentences(forecast):
-        console.print(sentence, highlight=False, soft_wrap=True)
+    total, *notes = command.sentences(forecast)
+    say_last(console, total)
+    for note in notes:
+        say(console, note)
 
 
 @app.command()
@@ -244,6 +249,7 @@ def clean(
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
     json_: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies.
 
@@ -253,14 +259,16 @@ def clean(
     """
     from pipeline.clean import clean as clean_run
     from pipeline.clean import clean_export
+    from pipeline.progress import working
     from pipeline.publishing import is_unfinished
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    if is_unfinished(run):
-        leftovers = clean_export(run, older_than * 3600, dry_run)
-    else:
-        leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
+    with working("looking for leftovers", quiet):
+        if is_unfinished(run):
+            leftovers = clean_export(run, older_than * 3600, dry_run)
+        else:
+            leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
     told = [
         {
             "kind": leftover.kind,
@@ -272,7 +280,7 @@ def clean(
     if json_:
         print(json.dumps({"removed": not dry_run, "leftovers": told}, indent=1))
         return
-    for one in told:
+    for one in () if quiet else told:
         print(f"{one['kind']}: {one['path']} ({one['size_bytes']:,} bytes)")
     done = "would be removed" if dry_run else "removed"
     print(f"{len(leftovers):,} leftovers of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
@@ -306,8 +314,11 @@ def compare(
     Example: sluice compare runs/base runs/strict --out compare.html
     """
     from pipeline.compare import compared
+    from pipeline.progress import working
 
-    print(compared(run_a, run_b, out, json_))
+    with working("comparing"):
+        told = compared(run_a, run_b, out, json_)
+    print(told)
 
 
 @app.command()
@@ -469,9 +480,12 @@ def try_(
 
     Example: sluice try gopher_quality page.html --set min_words=40
     """
+    from pipeline.progress import working
     from pipeline.trying import try_stage
 
-    for line in try_stage(stage, files, set_ or []):
+    with working(f"running {stage}"):
+        lines = list(try_stage(stage, files, set_ or []))
+    for line in lines:
         print(line)
 
 
@@ -521,13 +535,13 @@ LimitsOption = Annotated[
 
 
 @contextmanager
-def _mix_errors() -> Iterator[None]:
-    """Errors of the mix optimizer, which knows nothing of this command line, as errors of the command."""
+def _mix_work(what: str) -> Iterator[None]:
+    """Tells that the mix optimizer works; its errors, as it knows nothing of this command line, as the command's."""
     from mixes.commands import USER_ERRORS
     from pipeline.progress import working
 
     try:
-        with working("fitting and solving"):
+        with working(what):
             yield
     except USER_ERRORS as error:
         raise RecipeError(str(error)) from error
@@ -552,7 +566,7 @@ def mix_fit(
 
     Example: sluice mix fit --mixtures mixtures.csv --metrics losses.csv --out fit.json
     """
-    with _mix_errors():
+    with _mix_work("fitting"):
         from mixes import commands
 
         given = {"mixtures": mixtures, "metrics": metrics, "runs": runs, "limits": limits}
@@ -571,7 +585,7 @@ def mix_predict(
 
     Example: sluice mix predict fit.json --mixtures new.csv --out predicted.csv
     """
-    with _mix_errors():
+    with _mix_work("predicting"):
         from mixes import commands
 
         told = arguments.written(out, lambda file: commands.predict_table(fit, mixtures, on, file))
@@ -595,7 +609,7 @@ def mix_solve(
 
     Example: sluice mix solve fit.json --weights weights.yaml --out mix.yaml
     """
-    with _mix_errors():
+    with _mix_work("solving"):
         from mixes import commands
 
         told = arguments.written(
@@ -621,7 +635,7 @@ def mix_change(
 
     Example: sluice mix change fit.json --changes changes.yaml --out changed.json
     """
-    with _mix_errors():
+    with _mix_work("fitting again"):
         from mixes import commands
 
         told = arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits))
@@ -647,7 +661,7 @@ def mix_learn(
 
     Example: sluice mix learn fit.json --larger larger.csv --out learnt.json
     """
-    with _mix_errors():
+    with _mix_work("learning from larger runs"):
         from mixes import commands
 
         parameters = {"base_parameters": base_parameters, "target_parameters": target_parameters}

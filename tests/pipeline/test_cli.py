@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,15 @@ def test_leftovers_and_the_report_are_told_to_programs(folder: Path, sluice_alon
         "leftovers": [],
     }
     assert Path(json.loads(sluice_alone("report", folder / "run", "--json"))["report"]).name == "report.html"
+
+
+def test_a_quiet_clean_tells_how_much_and_not_what(folder: Path, sluice_alone: Sluice) -> None:
+    attempt = folder / "run/artifacts/docs/data/killed.1"
+    attempt.mkdir()
+    (attempt / "documents.parquet").write_bytes(b"12345")
+    try:
+        assert "killed.1" in sluice_alone("clean", folder / "run", "--dry-run")
+        (line,) = sluice_alone("clean", folder / "run", "--quiet").splitlines()
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+    assert line == "1 leftovers of 5 bytes removed"

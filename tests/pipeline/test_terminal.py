@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from functools import cache
@@ -89,6 +90,7 @@ def test_a_command_that_takes_long_shows_how_far_it_is_on_a_terminal_alone(recip
     assert sluice("report", recipe.parent / "run").splitlines() == [str(recipe.parent / "run/report.html")]
     told = on_a_terminal(sluice, "report", recipe.parent / "run")
     assert "writing the report" in told
+    assert re.search(r"\d per second", told)
 
 
 SLUICE = str(Path(sys.executable).with_name("sluice"))
