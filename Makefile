@@ -2,23 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Tests wait a lot, so they run as two processes: those of the rooms that know no runner, and all others.
-ROOMS := tests/stages/ tests/mixes/ tests/proxy_models/
-OTHERS := $(filter-out $(ROOMS) tests/benchmarks/,$(wildcard tests/*/ tests/test_*.py))
-
-.PHONY: demo test test-rooms test-others test-all lint bench clean
+.PHONY: demo test test-all lint bench clean
 
 demo: .venv/installed
 	$(BIN)/sluice demo
 
 test: .venv/installed lint
-	$(MAKE) --jobs=2 --output-sync=target test-rooms test-others
-
-test-rooms:
-	$(BIN)/python -m pytest --durations=10 $(ROOMS)
-
-test-others:
-	$(BIN)/python -m pytest --durations=20 $(OTHERS)
+	$(BIN)/python -m pytest --durations=60
 
 test-all: .venv/installed lint
 	$(BIN)/python -m pytest -m ""

@@ -10,6 +10,7 @@ from pipeline.compare.comparison import compare
 from pipeline.compare.page import page
 from pipeline.compare.text import lines
 from pipeline.errors import RecipeError
+from pipeline.progress import working
 
 
 def compared(folder_a: Path, folder_b: Path, out: Path | None, as_json: bool) -> str:
@@ -27,7 +28,8 @@ def compared(folder_a: Path, folder_b: Path, out: Path | None, as_json: bool) ->
     """
     if out is not None and out.is_dir():
         raise RecipeError(f"--out {out} is a folder: name a file, such as {out / 'compare.html'}")
-    comparison = compare(folder_a, folder_b)
+    with working("comparing documents") as tick:
+        comparison = compare(folder_a, folder_b, tick)
     if out is not None:
         storage.replace(out, page(comparison).encode())
     if as_json:

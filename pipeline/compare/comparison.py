@@ -19,7 +19,7 @@ from pipeline.compare.counts import (
     step_changes,
     token_changes,
 )
-from pipeline.compare.documents import Membership, membership
+from pipeline.compare.documents import Membership, Reading, membership, rows_to_read
 from pipeline.compare.recipes import (
     InputChange,
     OptionChange,
@@ -28,7 +28,8 @@ from pipeline.compare.recipes import (
     recipe_changes,
     version_changes,
 )
-from pipeline.compare.training import MixChange, ModelChange, mix_changes, model_changes
+from pipeline.compare.training import MixChange, ModelChange, held_out_is_same, mix_changes, model_changes
+from pipeline.progress import Tick, silent
 from pipeline.report.facts import Facts
 from pipeline.run import Run
 
@@ -71,6 +72,7 @@ class Comparison:
     untold_thresholds: tuple[str, ...]  # steps whose options are not of this Sluice
     memberships: tuple[Membership, ...]  # of artifacts of documents that hold other files
     token_shards: tuple[TokensChange, ...]
+    held_out_is_same: bool  # if not, losses of the two are not of the same texts
     mixes: tuple[MixChange, ...]
     models: tuple[ModelChange, ...]
     costs: tuple[CostChange, ...]
@@ -114,11 +116,12 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def compare(folder_a: Path, folder_b: Path) -> Comparison:
+def compare(folder_a: Path, folder_b: Path, tick: Tick = silent) -> Comparison:
     """Read two runs and set them beside each other. Samples are drawn by the seed of A's recipe.
 
     Args:
         folder_a: of a run, or the mirror of one in an object store; so is ``folder_b``.
+        tick: told how many documents and removals have been read, of how many.
 
     Raises:
         RecipeError: one of them is no run.
@@ -132,11 +135,10 @@ def compare(folder_a: Path, folder_b: Path) -> Comparison:
     sides = _side(a), _side(b)
     ends_at = None if sides[0].is_whole and sides[1].is_whole else _last_documents(a, one_kind)
     rules, untold = rule_changes(a, b)
-    found = (
-        membership(a, b, name, int(a.seed))
-        for name in one_kind
-        if a.artifacts[name].kind == "documents" and "." not in name
-    )
+    public = [name for name in one_kind if a.artifacts[name].kind == "documents" and "." not in name]
+    reading = Reading(tick)
+    reading.expect(sum(rows_to_read(a, b, name) for name in public))
+    found = (membership(a, b, name, int(a.seed), reading) for name in public)
     return Comparison(
         *sides,
         only_a=tuple(name for name in entries_a if name not in entries_b),
@@ -154,6 +156,7 @@ def compare(folder_a: Path, folder_b: Path) -> Comparison:
         untold_thresholds=untold,
         memberships=tuple(one for one in found if one is not None),
         token_shards=token_changes(a, b),
+        held_out_is_same=held_out_is_same(a, b),
         mixes=mix_changes(a, b),
         models=model_changes(a, b),
         costs=cost_changes(a, b),

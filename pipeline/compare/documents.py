@@ -19,6 +19,7 @@ import xxhash
 from pipeline import storage
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, Part
 from pipeline.compare.keys import Keys, parted, partitions_of, read_rows, smallest
+from pipeline.progress import Tick, silent
 from pipeline.report.facts import Facts
 
 SAMPLES = 4  # of each ending
@@ -139,6 +140,10 @@ class _Side:
     def most_rows(self) -> int:
         return max(sum(file.rows for file in files) for files in (self.documents, self.removed))
 
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for files in (self.documents, self.removed) for file in files)
+
 
 def _side(facts: Facts, artifact: Artifact, documents: list[_File]) -> _Side:
     removed = _files([*_ancestors(facts.artifacts, artifact), artifact], REMOVED_FILE)
@@ -154,7 +159,41 @@ def _ancestors(artifacts: Mapping[str, Artifact], artifact: Artifact) -> list[Ar
     return [found for name, found in artifacts.items() if name in wanted]
 
 
-def membership(a: Facts, b: Facts, name: str, seed: int) -> Membership | None:
+class Reading:
+    """Tells how many rows have been read, of those that a comparison has to read."""
+
+    def __init__(self, tick: Tick = silent) -> None:
+        self._tick, self._done, self._total = tick, 0, 0
+
+    def expect(self, rows: int) -> None:
+        """So many more are to be read."""
+        self._total += rows
+
+    def read(self, rows: int) -> None:
+        """So many more have been read."""
+        self._done += rows
+        self._tick(self._done, self._total)
+
+
+def rows_to_read(a: Facts, b: Facts, name: str) -> int:
+    """Documents and removals whose ids ``membership`` will read."""
+    mine, theirs = a.artifacts[name], b.artifacts[name]
+    if mine.digest == theirs.digest:
+        return 0
+    *_, rest_a, rest_b = _documents(mine, theirs)
+    sides = _side(a, mine, rest_a), _side(b, theirs, rest_b)
+    return sum(side.rows for side in sides) if rest_a or rest_b else 0
+
+
+def _documents(a: Artifact, b: Artifact) -> tuple[list[_File], list[_File], list[_File], list[_File]]:
+    """The files of documents of either, and of them those that the other does not have."""
+    in_a, in_b = _files([a], DOCUMENTS_FILE), _files([b], DOCUMENTS_FILE)
+    same = {file.sha256 for file in in_a} & {file.sha256 for file in in_b}
+    rest_a, rest_b = ([file for file in files if file.sha256 not in same] for files in (in_a, in_b))
+    return in_a, in_b, rest_a, rest_b
+
+
+def membership(a: Facts, b: Facts, name: str, seed: int, reading: Reading | None = None) -> Membership | None:
     """Compare the documents of artifact ``name`` of two runs; None where both hold the same files.
 
     Documents are told apart by id. Where more than half of what is lost, and of what is gained, has ids that never came
@@ -163,34 +202,36 @@ def membership(a: Facts, b: Facts, name: str, seed: int) -> Membership | None:
 
     Args:
         seed: which samples are drawn.
+        reading: told what is read.
 
     Raises:
         MachineError: the disk of the scratch folder is full.
     """
+    reading = reading or Reading()
     mine, theirs = a.artifacts[name], b.artifacts[name]
     if mine.digest == theirs.digest:
         return None
-    in_a, in_b = _files([mine], DOCUMENTS_FILE), _files([theirs], DOCUMENTS_FILE)
-    same = {file.sha256 for file in in_a} & {file.sha256 for file in in_b}
-    in_common = sum(file.rows for file in in_a if file.sha256 in same)
-    rest_a, rest_b = ([file for file in files if file.sha256 not in same] for files in (in_a, in_b))
+    in_a, in_b, rest_a, rest_b = _documents(mine, theirs)
+    in_common = sum(file.rows for file in in_a) - sum(file.rows for file in rest_a)
     if not rest_a and not rest_b:
         return Membership(name, "id", in_common, _NOTHING, _NOTHING, None)
-    by_id = _compared("id", name, _side(a, mine, rest_a), _side(b, theirs, rest_b), seed)
+    by_id = _compared("id", name, _side(a, mine, rest_a), _side(b, theirs, rest_b), seed, reading)
     if all(2 * side.absent > side.documents for side in (by_id.lost, by_id.gained)):
-        return _compared("text", name, _side(a, mine, in_a), _side(b, theirs, in_b), seed)
+        reading.expect(sum(file.rows for files in (in_a, in_b) for file in files))
+        return _compared("text", name, _side(a, mine, in_a), _side(b, theirs, in_b), seed, reading)
     return replace(by_id, in_both=by_id.in_both + in_common)
 
 
 _NOTHING = OneSided(0, {}, ())
 
 
-def _compared(column: Literal["id", "text"], name: str, a: _Side, b: _Side, seed: int) -> Membership:
+def _compared(column: Literal["id", "text"], name: str, a: _Side, b: _Side, seed: int, reading: Reading) -> Membership:
     partitions = partitions_of(max(a.most_rows, b.most_rows))
     with tempfile.TemporaryDirectory(prefix="sluice-compare-") as scratch:
 
         def keys(place: str, files: list[_File], column: str, said: Sequence[str]) -> Keys:
-            return Keys([file.path for file in files], column, said, Path(scratch) / place, partitions, seed)
+            paths = [file.path for file in files]
+            return Keys(paths, column, said, Path(scratch) / place, partitions, seed, read=reading.read)
 
         def drawn(side: _Side, keys_of_side: Keys, other: _Side) -> _Drawn:
             if column == "text" or not other.removed:

@@ -7,7 +7,7 @@ run is in memory at a time. That any two ids of two runs of a billion documents 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Keys:
         partitions: int,
         seed: int = 0,
         memory_bytes: int = MEMORY_BYTES,
+        read: Callable[[int], None] = lambda rows: None,
     ) -> None:
         """Read the files and write their hashes.
 
@@ -59,6 +60,7 @@ class Keys:
             scratch: a file that does not exist yet.
             partitions: a power of two, the same for all that are compared.
             seed: of the hashes; those of one seed can be compared.
+            read: told how many rows more have been read.
 
         Raises:
             MachineError: the disk of the scratch folder is full.
@@ -75,6 +77,7 @@ class Keys:
             for number, path in enumerate(self.files):
                 for rows, partition in self._rows(number, path):
                     writer.write(rows, partition)
+                    read(rows.num_rows)
 
     def _rows(self, number: int, path: Path) -> Iterator[tuple[pa.Table, NDArray[np.uint32]]]:
         """Rows of SCHEMA, and the partition of each."""

@@ -93,10 +93,14 @@ def _grid(grid: Grid) -> Node:
     if not grid.pairs:
         return table(grid.caption, grid.columns, map(_cells, grid.rows), "fitting")
     most = max((max(pair) for pair in grid.pairs), default=0.0)
-    rows = [[*_cells(row), _pair(row[0], *pair, most)] for row, pair in zip(grid.rows, grid.pairs, strict=True)]
+    rows = [
+        [name, _pair(row[0], *pair, most), *rest]
+        for row, pair in zip(grid.rows, grid.pairs, strict=True)
+        for name, *rest in [_cells(row)]
+    ]
     return [
         legend([("quiet", "A"), ("kept", "B")]),
-        table(grid.caption, [*grid.columns, "~A above B"], rows, "drawn"),
+        table(grid.caption, [grid.columns[0], "~A above B", *grid.columns[1:]], rows, "drawn"),
     ]
 
 

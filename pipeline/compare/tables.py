@@ -79,6 +79,8 @@ def _unfinished(letter: str, side: Side) -> Iterator[str]:
             f"{letter} is not complete ({state}), so the runs are compared as far as both go. "
             f"{letter} has not yet: {_names(side.unfinished)}."
         )
+    if side.message:
+        yield f"{letter} stopped: {side.message}"
 
 
 def _recipe(comparison: Comparison) -> Told:
@@ -233,7 +235,8 @@ def _of(part: float | None, whole: float | None) -> str:
 def _mixes(comparison: Comparison) -> Told:
     changed = [mix for mix in comparison.mixes if mix.is_different]
     grids = [grid for mix in changed for grid in _mix_grids(mix)]
-    return Told("mix", "Mixes that moved", tuple(_mix_words(mix) for mix in changed), tuple(grids))
+    words = (*map(_mix_words, changed), *_doubt(comparison, changed))
+    return Told("mix", "Mixes that moved", words, tuple(grids))
 
 
 def _mix_words(mix: MixChange) -> str:
@@ -336,13 +339,17 @@ def _tokens(comparison: Comparison) -> Told:
 
 def _models(comparison: Comparison) -> Told:
     changed = [model for model in comparison.models if model.is_different]
-    words = list(map(_model_words, changed))
-    if any(not model.held_out_is_same for model in changed):
-        words.append(
-            "The two runs hold out different documents, so losses of A and B are not of the same texts: see how far "
-            "each model is from the one on the natural mix of its own run."
-        )
-    return Told("models", "Pretraining", tuple(words), tuple(map(_model_grid, changed)))
+    words = (*map(_model_words, changed), *_doubt(comparison, changed))
+    return Told("models", "Pretraining", words, tuple(map(_model_grid, changed)))
+
+
+def _doubt(comparison: Comparison, changed: Sequence[object]) -> tuple[str, ...]:
+    if comparison.held_out_is_same or not changed:
+        return ()
+    return (
+        "The two runs hold out different documents, so losses of A and B are not of the same texts: compare gains over "
+        "the natural mix of the same run.",
+    )
 
 
 def _model_words(model: ModelChange) -> str:

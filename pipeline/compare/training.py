@@ -49,7 +49,6 @@ class ModelChange:
     losses: Mapping[str, Change]  # by metric
     tokens: Change
     parameters: Change
-    held_out_is_same: bool  # as many documents and bytes of each source
 
     @property
     def is_different(self) -> bool:
@@ -109,11 +108,9 @@ def _fits(artifact: Artifact) -> list[str]:
     return [file.sha256 for part in artifact.parts for file in part.files if file.path.endswith(".json")]
 
 
-def model_changes(a: Facts, b: Facts) -> tuple[ModelChange, ...]:
-    """Each model that both runs have trained."""
-    is_same = _held_out(a) == _held_out(b)
-    both = both_of_kind(a, b, "model")
-    return tuple(change for name, mine, theirs in both for change in _models(name, mine, theirs, is_same))
+def held_out_is_same(a: Facts, b: Facts) -> bool:
+    """Whether losses of the two runs are of the same texts: as many held-out documents and bytes of each source."""
+    return _held_out(a) == _held_out(b)
 
 
 def _held_out(facts: Facts) -> dict[tuple[str, str], tuple[int, int]]:
@@ -125,7 +122,13 @@ def _held_out(facts: Facts) -> dict[tuple[str, str], tuple[int, int]]:
     }
 
 
-def _models(name: str, a: Artifact, b: Artifact, held_out_is_same: bool) -> Iterator[ModelChange]:
+def model_changes(a: Facts, b: Facts) -> tuple[ModelChange, ...]:
+    """Each model that both runs have trained."""
+    both = both_of_kind(a, b, "model")
+    return tuple(change for name, mine, theirs in both for change in _models(name, mine, theirs))
+
+
+def _models(name: str, a: Artifact, b: Artifact) -> Iterator[ModelChange]:
     in_a, in_b = a.summary["models"], b.summary["models"]
     for model in (model for model in in_a if model in in_b):
         both = (in_a[model], in_b[model])
@@ -137,7 +140,6 @@ def _models(name: str, a: Artifact, b: Artifact, held_out_is_same: bool) -> Iter
             losses=_by_name(*ends),
             tokens=Change(*(trained["tokens"] for trained in both)),
             parameters=Change(*(sum(trained["parameters"].values()) for trained in both)),
-            held_out_is_same=held_out_is_same,
         )
 
 

@@ -95,7 +95,7 @@ class InputFile:
 class RemoteOptions(BaseModel):
     """How to read from servers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     connections: int = Field(16, ge=1)
     """Most requests at a time to one host, over all tasks of a run. A host that asks for less gets less."""

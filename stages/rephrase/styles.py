@@ -34,7 +34,9 @@ class Bound(Options):
     """The least and the most that a gate's score may be; None: no limit on that side."""
 
     min: float | None = None
+    """The least."""
     max: float | None = None
+    """The most."""
 
     @model_validator(mode="after")
     def _some_score_passes(self) -> Bound:

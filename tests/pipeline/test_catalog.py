@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.catalog import recipe_schema
+from pipeline.catalog import options_of, recipe_schema, stage_lines
 from pipeline.registry import stage_class, stage_names, whole_of
 from tests.conftest import REPOSITORY, Sluice
 
@@ -72,13 +72,22 @@ def test_what_a_run_would_refuse_is_refused(schema: Any, artifact: str) -> None:
 
 def test_every_option_of_every_stage_says_what_it_means() -> None:
     silent = [
-        f"{name}.{option}"
-        for name in stage_names()
-        if whole_of(name) is None
-        for option, info in stage_class(name).config_type.model_fields.items()
-        if not info.description
+        f"{name}.{option.name}"
+        for name, _ in stage_lines()
+        for option in options_of(stage_class(name).config_type)
+        if not option.meaning
     ]
     assert silent == []
+
+
+def test_options_of_groups_and_of_entries_are_told(sluice_alone: Sluice) -> None:
+    assert "  remote.tries (integer; default 12)\n      Attempts in a row" in sluice_alone("stages", "json_lines")
+    assert "  phases[].share (number; default 1.0)" in sluice_alone("stages", "pretrain")
+    assert "  lists.NAME.files (list of text; required)" in sluice_alone("stages", "url_filter")
+
+
+def test_a_default_that_is_made_anew_is_told(sluice_alone: Sluice) -> None:
+    assert "  bounds (mapping; default {})" in sluice_alone("stages", "mix")
 
 
 def test_stages_are_listed_with_a_sentence_each(sluice_alone: Sluice) -> None:

@@ -2,7 +2,7 @@
 // each move. Names come from the user's data: they are only ever set as text.
 (() => {
   "use strict";
-  const CURVE_POINTS = 15;
+  const CURVE_POINTS = 21;
   const WIDTH = 460, HEIGHT = 300, RIGHT = 26, TOP = 12, BOTTOM = 40;
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -169,8 +169,8 @@
         : now.weights.reduce((total, weight, m) => total + (weight ? weight * ready.mean(mixture, m) : 0), 0);
       const lines = sources.map((_, j) => {
         const points = [], room = limits.upper[j] - limits.lower[j];
-        const steps = Array.from({ length: CURVE_POINTS }, (_, step) => // closer together where a source is scarce
-          limits.lower[j] + (step / (CURVE_POINTS - 1)) ** 2 * room);
+        const steps = Array.from({ length: CURVE_POINTS }, (_, step) => // closer together at both ends, where curves bend
+          limits.lower[j] + 0.5 * (1 - Math.cos((Math.PI * step) / (CURVE_POINTS - 1))) * room);
         for (const ratio of [...steps, best.ratios[j]].sort((a, b) => a - b)) {
           const rest = 1 - best.ratios[j];
           const moved = Array.from(best.ratios, (one, k) => k === j ? ratio

@@ -58,6 +58,7 @@ class Indexed(Options):
     """The generations of an index that documents are compared with."""
 
     folder: RecipeFolder
+    """Where the index lies."""
     generation: int
     """The last of them; 0: none, the index is new."""
     digest: str

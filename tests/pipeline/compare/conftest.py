@@ -51,11 +51,9 @@ def again(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def unfinished(base: Run, tmp_path: Path) -> Run:
-    """The base as it was when it had come to dedup."""
+    """The base as it was when all was ready for token shards."""
     folder = shutil.copytree(base.folder, tmp_path / "unfinished")
     state = json.loads((folder / RUN_FILE).read_text())
-    for name in state["artifacts"]:
-        if name.startswith("tokens"):
-            state["artifacts"][name] = None
-    (folder / RUN_FILE).write_text(json.dumps(state | {"status": "interrupted"}))
+    state["artifacts"]["tokens"] = None
+    (folder / RUN_FILE).write_text(json.dumps(state | {"status": "failed", "message": "tokens: the disk is full"}))
     return Run.open(folder)

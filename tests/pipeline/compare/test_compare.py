@@ -33,8 +33,8 @@ def stricter(base: Run, strict: Run) -> Comparison:
     return compare(base.folder, strict.folder)
 
 
-def counts(run: Run, artifact: str, source: str) -> Counts:
-    return run.artifacts()[artifact].ledger.steps[artifact][source]
+def counts(run: Run, artifact: str, source: str, step: str = "") -> Counts:
+    return run.artifacts()[artifact].ledger.steps[step or artifact][source]
 
 
 def parsed(comparison: Comparison) -> etree._Element:
@@ -86,7 +86,8 @@ def test_every_step_and_source_is_set_side_by_side(stricter: Comparison, base: R
     assert step.dropped == Change(*(c.dropped.total() for c in ledgers))
     assert step.failed == Change(0, 0)
     (read,) = [s for s in stricter.steps if (s.step, s.source) == ("first", "first")]
-    assert (read.failed, read.is_different) == (Change(1, 1), False)
+    records = counts(base, "clean", "first", "first").created
+    assert (read.received, read.failed, read.is_different) == (Change(records, records), Change(1, 1), False)
 
 
 def test_rules_that_moved_are_told_with_both_thresholds_most_moved_first(stricter: Comparison) -> None:
@@ -95,6 +96,7 @@ def test_rules_that_moved_are_told_with_both_thresholds_most_moved_first(stricte
     assert moved["too_few_words"].threshold_b == f"words < {STRICT_WORDS} (min_words)"
     assert moved["too_many_hashes"].removed == Change(1, 0)
     assert moved["too_many_hashes"].threshold_b == "max_symbol_ratio is off"
+    assert moved["too_many_ellipses"].removed == Change(0, 0)  # another threshold all the same
     assert "too_few_stop_words" not in moved
     ways = [abs((rule.removed.b or 0) - (rule.removed.a or 0)) for rule in stricter.moved_rules]
     assert ways == sorted(ways, reverse=True)
@@ -130,9 +132,10 @@ def test_costs_are_those_of_the_manifests(stricter: Comparison, base: Run, stric
 def test_an_unfinished_run_is_compared_as_far_as_it_goes_and_that_is_said(base: Run, unfinished: Run) -> None:
     comparison = compare(base.folder, unfinished.folder)
     assert not comparison.is_same
-    assert comparison.b.unfinished == ("tokens.tokenizer", "tokens.encoded", "tokens")
+    assert comparison.b.unfinished == ("tokens",)
     text = "\n".join(lines(comparison))
-    assert "B is not complete (interrupted), so the runs are compared as far as both go." in text
+    assert "B is not complete (failed), so the runs are compared as far as both go." in text
+    assert "B stopped: tokens: the disk is full" in text
     assert sentence(comparison).startswith("At unique, the last artifact of documents that both have, B keeps as many")
     assert comparison.token_shards == ()
     assert {step.step for step in comparison.steps} == {"first", "second", "clean", "unique"}
@@ -150,6 +153,17 @@ def test_artifacts_that_one_run_alone_has_are_named(base: Run, tmp_path: Path) -
     comparison = compare(base.folder, folder)
     assert (comparison.only_a, comparison.only_b) == ((), ("extra",))
     assert "Only in B: extra." in lines(comparison)
+
+
+def test_progress_ends_when_all_rows_are_read_that_were_announced(base: Run, strict: Run) -> None:
+    told: list[tuple[int, int]] = []
+    compare(base.folder, strict.folder, lambda done, total: told.append((done, total)))
+    documents = [
+        sum(file.rows or 0 for part in a.parts for file in part.files)
+        for a in (base.artifacts()["clean"], strict.artifacts()["clean"])
+    ]
+    assert told[-1][0] == told[-1][1] >= sum(documents)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
 def test_what_is_no_run_is_refused(base: Run, tmp_path: Path) -> None:

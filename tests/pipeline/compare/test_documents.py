@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE
+from pipeline.compare.comparison import compare
 from pipeline.compare.documents import SAMPLES, Ending, Membership, membership
 from pipeline.compare.tables import membership_words
 from pipeline.report.facts import Facts
@@ -41,14 +42,15 @@ def test_lost_and_gained_are_the_differences_of_the_ids(base: Run, strict: Run) 
 
 def test_documents_of_files_that_both_have_count_as_in_both(tmp_path: Path) -> None:
     runs = []
-    for name, last in (("a", "five"), ("b", "5 words of another length")):
+    for name, last in (("a", ["five"]), ("b", [])):
         (folder := tmp_path / name).mkdir()
-        for file, texts in (("x1", ["one", "two", "three"]), ("x2", ["four", last, "six"])):
+        for file, texts in (("x1", ["one", "two", "three"]), ("x2", ["four", *last])):
             (folder / f"{file}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        runs.append(made(folder, {"x": {"stage": "json_lines", "files": "x*.jsonl"}}))
+        sources = {file: {"stage": "json_lines", "files": f"{file}.jsonl"} for file in ("x1", "x2")}
+        runs.append(made(folder, {**sources, "x": {"stage": "dedup", "from": list(sources)}}))
     found = compared(*runs, "x")
     in_a, in_b = (ids(run, "x").keys() for run in runs)
-    assert (found.in_both, found.lost.documents) == (len(in_a & in_b), len(in_a - in_b)) == (5, 1)
+    assert (found.in_both, found.lost.documents) == (len(in_a & in_b), len(in_a - in_b)) == (4, 1)
 
 
 def test_the_order_of_the_runs_decides_what_is_lost(base: Run, strict: Run) -> None:
@@ -57,12 +59,14 @@ def test_the_order_of_the_runs_decides_what_is_lost(base: Run, strict: Run) -> N
 
 
 def test_each_document_is_counted_under_the_rule_by_which_the_other_run_dropped_it(base: Run, strict: Run) -> None:
-    removed = ids(strict, "clean", REMOVED_FILE)
-    lost = ids(base, "clean").keys() - ids(strict, "clean").keys()
-    expected = Counter((removed[one]["verdict"], removed[one]["step"], removed[one]["reason"]) for one in lost)
-    found = compared(base, strict).lost
-    assert {(e.ending.verdict, e.ending.step, e.ending.reason): e.documents for e in found.endings} == expected
-    assert found.by_source == {"first": len(lost)}
+    found = compared(base, strict)
+    for side, holder, other in ((found.lost, base, strict), (found.gained, strict, base)):
+        removed = ids(other, "clean", REMOVED_FILE)
+        alone = ids(holder, "clean").keys() - ids(other, "clean").keys()
+        expected = Counter((removed[one]["verdict"], removed[one]["step"], removed[one]["reason"]) for one in alone)
+        assert {(e.ending.verdict, e.ending.step, e.ending.reason): e.documents for e in side.endings} == expected
+        assert side.by_source == {"first": len(alone)}
+    assert len(found.gained.endings) == 2
 
 
 def test_samples_are_the_documents_with_what_the_other_run_measured(base: Run, strict: Run) -> None:
@@ -131,6 +135,9 @@ def test_where_inputs_moved_documents_are_told_apart_by_their_texts(base: Run, m
     found = compared(base, moved)
     texts = [{row["text"] for row in ids(run, "clean").values()} for run in (base, moved)]
     assert found.told_apart_by == "text"
+    told: list[tuple[int, int]] = []
+    compare(base.folder, moved.folder, lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1]
     assert found.lost.documents == len(texts[0] - texts[1]) > 0
     assert found.gained.documents == len(texts[1] - texts[0])
     assert found.in_both == len(texts[0] & texts[1])
