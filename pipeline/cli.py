@@ -314,11 +314,8 @@ def compare(
     Example: sluice compare runs/base runs/strict --out compare.html
     """
     from pipeline.compare import compared
-    from pipeline.progress import working
 
-    with working("comparing"):
-        told = compared(run_a, run_b, out, json_)
-    print(told)
+    print(compared(run_a, run_b, out, json_))
 
 
 @app.command()
