@@ -252,13 +252,18 @@ def recipe_schema() -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
+def new_kinds() -> list[str]:
+    """The recipes that there are to begin with."""
+    return sorted(path.stem for path in NEW.glob("*.yaml"))
+
+
 def write_new(kind: str, file: Path) -> None:
     """Write a commented recipe to begin with, and beside it the schema by which editors complete it.
 
     Raises:
         RecipeError: there is no such kind, or the file is there already.
     """
-    kinds = sorted(path.stem for path in NEW.glob("*.yaml"))
+    kinds = new_kinds()
     if kind not in kinds:
         raise RecipeError(f"there is no recipe '{kind}' to begin with{did_you_mean(kind, kinds)}")
     name = re.sub(r"[^A-Za-z0-9_-]", "-", file.stem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,11 +26,31 @@ def _stages(incomplete: str) -> list[str]:
 
 def _artifacts(context: typer.Context, incomplete: str) -> list[str]:
     """For the shell: artifacts of the run that is named before."""
-    try:
-        state = json.loads((Path(context.params["run"]) / "run.json").read_bytes())
+    run = context.params.get("run") or next(iter(context.args), "")  # before an option without its value, no argument
+    try:  # of the command is bound to its name
+        names = json.loads((Path(run) / "run.json").read_bytes())["artifacts"]
     except (OSError, ValueError, TypeError, KeyError):  # no run yet, or one in a store: nothing to offer
         return []
-    return [name for name in state.get("artifacts", ()) if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _kinds(incomplete: str) -> list[str]:
+    """For the shell: recipes to begin with."""
+    from pipeline import catalog
+
+    return [kind for kind in catalog.new_kinds() if kind.startswith(incomplete)]
+
+
+def _formats(incomplete: str) -> list[str]:
+    """For the shell: formats of other trainers."""
+    from stages.tokenize.exports.formats import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """For the shell: these words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 app = typer.Typer(
@@ -123,7 +143,7 @@ def run(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="crawl, pdf, code or all.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="crawl, pdf, code or all.", autocompletion=_kinds)],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written, such as my-corpus.yaml.")],
 ) -> None:
     """Write a commented recipe to begin with: one file of a crawl, PDFs, code, or the whole line.
@@ -176,6 +196,8 @@ def plan(
     address: AddressOption = None,
     prices: Annotated[Path | None, input_option("--prices", "Tell money, too; see deploy/prices.yaml.")] = None,
     json_: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run a recipe on a sample of its input files and forecast what the whole run comes to.
 
@@ -184,15 +206,18 @@ def plan(
     The sample's run is kept in runs/NAME.plan: a larger sample goes on from it.
     """
     from pipeline.forecast import command
+    from pipeline.progress import say, say_last
 
-    console = Console(stderr=json_)
-    forecast = command.plan(recipe, set_ or [], sample, out, address, prices, console)
+    console = Console(stderr=json_, quiet=quiet)
+    forecast = command.plan(recipe, set_ or [], sample, out, address, prices, console, verbose)
     if json_:
         print(command.as_json(forecast))
         return
     console.print(command.as_table(forecast))
-    for sentence in command.sentences(forecast):
-        console.print(sentence, highlight=False, soft_wrap=True)
+    total, *notes = command.sentences(forecast)
+    say_last(console, total)
+    for note in notes:
+        say(console, note)
 
 
 @app.command()
@@ -224,6 +249,7 @@ def clean(
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
     json_: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies.
 
@@ -233,14 +259,16 @@ def clean(
     """
     from pipeline.clean import clean as clean_run
     from pipeline.clean import clean_export
+    from pipeline.progress import working
     from pipeline.publishing import is_unfinished
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    if is_unfinished(run):
-        leftovers = clean_export(run, older_than * 3600, dry_run)
-    else:
-        leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
+    with working("looking for leftovers", quiet):
+        if is_unfinished(run):
+            leftovers = clean_export(run, older_than * 3600, dry_run)
+        else:
+            leftovers = clean_run(Run.open(run), older_than * 3600, dry_run)
     told = [
         {
             "kind": leftover.kind,
@@ -252,7 +280,7 @@ def clean(
     if json_:
         print(json.dumps({"removed": not dry_run, "leftovers": told}, indent=1))
         return
-    for one in told:
+    for one in () if quiet else told:
         print(f"{one['kind']}: {one['path']} ({one['size_bytes']:,} bytes)")
     done = "would be removed" if dry_run else "removed"
     print(f"{len(leftovers):,} leftovers of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
@@ -389,7 +417,11 @@ def export(
     ],
     format_: Annotated[
         str,
-        typer.Option("--format", help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds."),
+        typer.Option(
+            "--format",
+            help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds.",
+            autocompletion=_formats,
+        ),
     ],
     out: Annotated[
         Path,
@@ -397,11 +429,16 @@ def export(
             "--out", parser=arguments.folder, metavar="FOLDER", help="The new folder, or its URL: s3://bucket/tokens."
         ),
     ],
-    split: Annotated[str, typer.Option("--split", help="train or held_out.")] = "train",
+    split: Annotated[
+        str, typer.Option("--split", help="train or held_out.", autocompletion=_one_of("train", "held_out"))
+    ] = "train",
     source: Annotated[
         list[str] | None, typer.Option("--source", help="Only this source; may be given several times.")
     ] = None,
-    artifact: Annotated[str | None, typer.Option("--artifact", help="Which tokens, if a run has several.")] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option("--artifact", help="Which tokens, if a run has several.", autocompletion=_artifacts),
+    ] = None,
 ) -> None:
     """Write token shards in the format of another trainer.
 
@@ -440,16 +477,21 @@ def try_(
 
     Example: sluice try gopher_quality page.html --set min_words=40
     """
+    from pipeline.progress import working
     from pipeline.trying import try_stage
 
-    for line in try_stage(stage, files, set_ or []):
+    with working(f"running {stage}"):
+        lines = list(try_stage(stage, files, set_ or []))
+    for line in lines:
         print(line)
 
 
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the corpus and the run go.")] = Path("demo"),
-    size: Annotated[str, typer.Option(help="tiny, small or full.")] = "full",
+    size: Annotated[
+        str, typer.Option(help="tiny, small or full.", autocompletion=_one_of("tiny", "small", "full"))
+    ] = "full",
     build_only: Annotated[
         bool, typer.Option("--build-only", help="Build the corpus and the recipe, run nothing.")
     ] = False,
@@ -490,13 +532,13 @@ LimitsOption = Annotated[
 
 
 @contextmanager
-def _mix_errors() -> Iterator[None]:
-    """Errors of the mix optimizer, which knows nothing of this command line, as errors of the command."""
+def _mix_work(what: str) -> Iterator[None]:
+    """Tells that the mix optimizer works; its errors, as it knows nothing of this command line, as the command's."""
     from mixes.commands import USER_ERRORS
     from pipeline.progress import working
 
     try:
-        with working("fitting and solving"):
+        with working(what):
             yield
     except USER_ERRORS as error:
         raise RecipeError(str(error)) from error
@@ -521,7 +563,7 @@ def mix_fit(
 
     Example: sluice mix fit --mixtures mixtures.csv --metrics losses.csv --out fit.json
     """
-    with _mix_errors():
+    with _mix_work("fitting"):
         from mixes import commands
 
         given = {"mixtures": mixtures, "metrics": metrics, "runs": runs, "limits": limits}
@@ -540,7 +582,7 @@ def mix_predict(
 
     Example: sluice mix predict fit.json --mixtures new.csv --out predicted.csv
     """
-    with _mix_errors():
+    with _mix_work("predicting"):
         from mixes import commands
 
         told = arguments.written(out, lambda file: commands.predict_table(fit, mixtures, on, file))
@@ -564,7 +606,7 @@ def mix_solve(
 
     Example: sluice mix solve fit.json --weights weights.yaml --out mix.yaml
     """
-    with _mix_errors():
+    with _mix_work("solving"):
         from mixes import commands
 
         told = arguments.written(
@@ -590,7 +632,7 @@ def mix_change(
 
     Example: sluice mix change fit.json --changes changes.yaml --out changed.json
     """
-    with _mix_errors():
+    with _mix_work("fitting again"):
         from mixes import commands
 
         told = arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits))
@@ -616,7 +658,7 @@ def mix_learn(
 
     Example: sluice mix learn fit.json --larger larger.csv --out learnt.json
     """
-    with _mix_errors():
+    with _mix_work("learning from larger runs"):
         from mixes import commands
 
         parameters = {"base_parameters": base_parameters, "target_parameters": target_parameters}

@@ -103,7 +103,7 @@ def _run_graph(
         raise  # the command line exits with status 130
     finally:
         run.save_state()
-    with working("writing the report") as tick:
+    with working("writing the report", console.quiet) as tick:
         report = write_report(run, tick)
     console.print(summary_table(run))
     _tell_taken_down(run, run.artifacts(), console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +17,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from pipeline import storage
 from pipeline.errors import Stopped
@@ -174,23 +178,70 @@ def silent(done: int, total: int) -> None:
 
 
 @contextmanager
-def working(what: str) -> Iterator[Tick]:
-    """A bar on the terminal, on standard error, while a command works, with time and, where steps are told, rate and
-    time left; nothing where there is no terminal. It is gone at the end."""
+def working(what: str, is_quiet: bool = False) -> Iterator[Tick]:
+    """Tell on standard error, while a command works, how far it is: time and, where steps are told, rate and time left.
+
+    On a terminal a bar, which is gone at the end; elsewhere a line every PRINT_EVERY_S seconds.
+    """
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if is_quiet:
         yield silent
-        return
+    elif console.is_terminal:
+        with _bar(what, console) as tick:
+            yield tick
+    else:
+        with _lines(what, console) as tick:
+            yield tick
+
+
+@contextmanager
+def _bar(what: str, console: Console) -> Iterator[Tick]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=False) as bar:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.1f} per second" if task.speed else "")
+
+
+@contextmanager
+def _lines(what: str, console: Console) -> Iterator[Tick]:
+    started, ended, steps = time.monotonic(), threading.Event(), (0, 0)
+
+    def note(done: int, total: int) -> None:
+        nonlocal steps
+        steps = (done, total)
+
+    def tell() -> None:
+        while not ended.wait(PRINT_EVERY_S):
+            say(console, f"{what}: {_how_far(*steps, time.monotonic() - started)}")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield note
+    finally:
+        ended.set()
+        teller.join()
+
+
+def _how_far(done: int, total: int, elapsed_s: float) -> str:
+    """Steps, rate, seconds that went by and that are left, as far as they are known."""
+    if not done:
+        return f"{elapsed_s:.0f} s"
+    left_s = elapsed_s * (total - done) / done
+    return f"{done:,}/{total:,}, {done / elapsed_s:,.1f} per second, {elapsed_s:.0f} s, {left_s:.0f} s left"
 
 
 class Display:

@@ -65,6 +65,7 @@ def plan(
     address: str | None,
     prices: Path | None,
     console: Console,
+    is_verbose: bool = False,
 ) -> Forecast:
     """Run the sample, or what of it is missing, and forecast.
 
@@ -84,7 +85,7 @@ def plan(
             run.begin(sampled, installed_versions())
             run.state.artifacts.update((name, artifact.fingerprint) for name, artifact in sealed.items())
             run.state.status = "interrupted"  # unless it ends otherwise
-            display = Display(console, stage_progress(sampled, sealed))
+            display = Display(console, stage_progress(sampled, sealed), is_verbose)
             try:
                 with display.shown():
                     Scheduler(run, sampled, sealed, digests, display).execute(OnRay(address, graph.recipe.supervision))

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,12 @@ def test_every_reading_command_can_print_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_every_command_has_an_example_whose_options_it_has(name: str) -> None:
+def test_every_command_has_an_example_that_it_takes(name: str) -> None:
     (example,) = re.findall(r"^\s*Example: (sluice .*)$", ALL[name].help, re.MULTILINE)
     words = shlex.split(example)[1:]
-    assert words[: len(name.split())] == name.split()
-    options = {option for parameter in ALL[name].params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= options
+    depth = len(name.split())
+    assert words[:depth] == name.split()
+    ALL[name].make_context(name, words[depth:])  # raises what a user would be told of a wrong command
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -102,3 +103,16 @@ def test_leftovers_and_the_report_are_told_to_programs(folder: Path, sluice_alon
         "leftovers": [],
     }
     assert Path(json.loads(sluice_alone("report", folder / "run", "--json"))["report"]).name == "report.html"
+
+
+def test_a_quiet_clean_tells_how_much_and_not_what(folder: Path, sluice_alone: Sluice) -> None:
+    data = next((folder / "run/artifacts").glob("*/data"))
+    attempt = data / "killed.1"
+    attempt.mkdir()
+    (attempt / "documents.parquet").write_bytes(b"12345")
+    try:
+        assert "killed.1" in sluice_alone("clean", folder / "run", "--dry-run")
+        (line,) = sluice_alone("clean", folder / "run", "--quiet").splitlines()
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+    assert line == "1 leftovers of 5 bytes removed"

@@ -1,14 +1,17 @@
 """What the terminal says about a stage, and how long stages tell how far they are."""
 
 import io
+import re
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import progress
+from pipeline.errors import StageError
 from pipeline.progress import (
     Display,
     ProgressFile,
@@ -17,6 +20,7 @@ from pipeline.progress import (
     forget_steps,
     reported_steps,
     table_of,
+    working,
 )
 
 
@@ -95,6 +99,44 @@ def test_plain_output_gets_a_line_now_and_then_about_what_runs(monkeypatch) -> N
     monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.0)
     display.tick()
     assert out.getvalue() == "running: web 1/4 parts, 30 s, 90 s left\n"
+
+
+def test_a_command_that_works_long_tells_a_line_now_and_then_on_standard_error(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.05)
+    with working("deciding again") as tick:
+        tick(1, 4)
+        time.sleep(0.2)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.match(r"deciding again: 1/4, [\d.,]+ per second, 0 s, \d s left\n", told.err)
+
+
+def test_a_command_that_works_long_tells_its_time_where_it_knows_no_steps(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.05)
+    with working("comparing"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err.startswith("comparing: 0 s\n")
+
+
+def test_a_command_that_is_quick_or_quiet_tells_nothing_of_its_way(monkeypatch, capsys) -> None:
+    with working("comparing"):
+        pass
+    monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.05)
+    with working("comparing", is_quiet=True):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_told_once_a_command_has_failed(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.05)
+    with pytest.raises(StageError, match="damaged"), working("comparing"):
+        raise StageError("a part is damaged")
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_rest_of_steps_takes_as_long_as_those_before() -> None:
+    assert progress._how_far(2_000, 8_000, 10.0) == "2,000/8,000, 200.0 per second, 10 s, 30 s left"
 
 
 def test_the_table_has_a_row_for_each_stage_in_order() -> None:

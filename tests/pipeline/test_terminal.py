@@ -2,13 +2,16 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, Sluice
+from tests.stages.in_process import run_here, write_lines
 
 ESCAPE = "\x1b["
 
@@ -87,22 +90,35 @@ def test_a_command_that_takes_long_shows_how_far_it_is_on_a_terminal_alone(recip
     assert sluice("report", recipe.parent / "run").splitlines() == [str(recipe.parent / "run/report.html")]
     told = on_a_terminal(sluice, "report", recipe.parent / "run")
     assert "writing the report" in told
+    assert re.search(r"\d per second", told)
+
+
+SLUICE = str(Path(sys.executable).with_name("sluice"))
+
+COMPLETE = """
+eval "$SCRIPT"
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_sluice_completion "$SLUICE"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@cache
+def completion_script() -> str:
+    environment = {**os.environ, "_SLUICE_COMPLETE": "source_bash"}
+    return subprocess.run([SLUICE], env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def completed(words: str) -> list[str]:
-    """What bash would offer after these words, by the program's own completion."""
-    environment = {
-        "_SLUICE_COMPLETE": "complete_bash",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split(" ")) - 1),
-    }
+    """What bash offers after these words, by the script that `sluice --show-completion` prints."""
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("sluice"))],
-        env={**os.environ, **environment},
+        ["bash", "-c", COMPLETE, "bash", *words.split(" ")],
+        env={**os.environ, "SLUICE": SLUICE, "SCRIPT": completion_script()},
         capture_output=True,
         text=True,
         check=True,
     )
+    assert done.stderr == ""
     return done.stdout.split()
 
 
@@ -116,12 +132,45 @@ def test_a_shell_completes_names_of_stages() -> None:
     assert completed("sluice try json_l") == ["json_lines"]
 
 
-def test_a_shell_completes_artifacts_of_a_run(recipe: Path, sluice: Sluice) -> None:
-    sluice.run(recipe)
-    assert completed(f"sluice rethreshold {recipe.parent / 'run'} d") == ["docs"]
+def test_a_shell_completes_words_of_which_there_are_few() -> None:
+    assert completed("sluice new c") == ["code", "crawl"]
+    assert completed("sluice export runs/one --format p") == ["parquet-text", "parquet-ids"]
+    assert completed("sluice export runs/one --split h") == ["held_out"]
+    assert completed("sluice demo --size t") == ["tiny"]
 
 
-def test_what_is_typed_often_is_answered_without_loading_ray() -> None:
-    loaded = "import sys, pipeline.cli; print(*sorted({'ray', 'torch', 'pyarrow', 'numpy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert done.stdout.split() == []
+def test_a_shell_completes_artifacts_of_a_run(tmp_path: Path) -> None:
+    write_lines(tmp_path / "docs.jsonl", ["one"])
+    run_here(tmp_path, {"docs": {"stage": "json_lines", "files": "docs.jsonl"}})
+    assert completed(f"sluice rethreshold {tmp_path / 'run'} d") == ["docs"]
+    assert completed(f"sluice export {tmp_path / 'run'} --artifact d") == ["docs"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b"{}", b'{"artifacts": '])
+def test_a_shell_offers_nothing_where_a_run_cannot_be_read(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(damaged)
+    assert completed(f"sluice rethreshold {tmp_path} d") == []
+
+
+@pytest.mark.parametrize("words", ["sluice stages g", "sluice rethreshold run d", "sluice export run --format p"])
+def test_a_shell_is_answered_without_loading_ray(words: str) -> None:
+    asked = {"_SLUICE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert not HEAVY & loaded_by([], **asked)
+
+
+def test_help_is_answered_without_loading_what_stages_need() -> None:
+    assert not (HEAVY | {"pyarrow", "numpy"}) & loaded_by(["--help"])
+
+
+HEAVY = {"ray", "torch", "numba", "transformers"}
+
+
+def loaded_by(arguments: list[str], **environment: str) -> set[str]:
+    """Packages that the command imports, as Python tells."""
+    command = [sys.executable, "-X", "importtime", SLUICE, *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=REPOSITORY, env={**os.environ, **environment}
+    )
+    packages = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in packages
+    return packages

@@ -46,8 +46,12 @@ def test_a_forecast_is_told_by_artifact_and_in_all_with_money(recipe: Path, slui
     assert long["price"] is None
     assert forecast["not_forecast"] == {"model": "its cost follows from a budget"}
 
-    more = sluice(*common, "--sample", "100%")
+    more = sluice(*common, "--sample", "100%", "--verbose")
     assert "6 of 12 parts are there already" in more
+    assert more.count("part handed out: ") == 6
+
+    (line,) = sluice(*common, "--sample", "100%", "--quiet").splitlines()
+    assert line.startswith("In all: ")
 
 
 def test_prices_that_lack_one_are_refused_before_anything_runs(recipe: Path, sluice_alone: Sluice) -> None:
