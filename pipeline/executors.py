@@ -194,7 +194,8 @@ class OnRay:
         self.retried: deque[tuple[PartSpec, str]] = deque()  # with the cause, for the scheduler to tell
         self._is_interrupted = False
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):  # Ray's own answer to SIGTERM can abort the driver
+                signal.signal(number, self._interrupt)
 
     def _look_at_cluster(self) -> None:
         """Note what the cluster has now: it may grow, because parts wait, and shrink under a run."""
@@ -229,10 +230,11 @@ class OnRay:
         return True
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Note a Ctrl-C for ``results`` to raise: raised here it might land in a destructor of Ray's, which Python
-        ignores. A second one is raised at once."""
+        """Note a Ctrl-C, or a SIGTERM as schedulers send it, for ``results`` to raise: raised here it might land in a
+        destructor of Ray's, which Python ignores. A second one ends the driver at once."""
         self._is_interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def submit(self, spec: PartSpec) -> None:
         if spec.service and spec.artifact not in self._services:

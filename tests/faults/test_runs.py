@@ -270,7 +270,8 @@ def ray_client_server_without_children() -> Iterator[tuple[str, list[Any]]]:
         server.stop(0)
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, sluice: Sluice) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, sluice: Sluice, number: signal.Signals) -> None:
     recipe = write_recipe(tmp_path, f'"tests.faults.stages:WaitsForTheMarker": {{marker: {tmp_path}/never}}')
     command = sluice.command("run", recipe, "--out", tmp_path / "run", "--address", sluice.address)
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -278,7 +279,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, sluice: Sluice) -> None:
     while not list((tmp_path / "run").glob("artifacts/kept/commits/*")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(number)
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert "interrupted; the same command goes on where this one was" in output
