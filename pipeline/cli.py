@@ -19,9 +19,9 @@ from pipeline.locations.location import shown
 
 def _stages(incomplete: str) -> list[str]:
     """For the shell: stages that a recipe can name."""
-    from pipeline.registry import stage_names, whole_of
+    from stages.catalog import PARTS, STAGES
 
-    return [name for name in stage_names() if name.startswith(incomplete) and whole_of(name) is None]
+    return sorted(name for name in STAGES if name.startswith(incomplete) and name not in PARTS)
 
 
 def _artifacts(context: typer.Context, incomplete: str) -> list[str]:
