@@ -145,6 +145,8 @@ def _figure(
         return element("figure", caption, element("p", "Nothing was measured.", class_="small"))
     low, high = np.quantile(values[measured], EDGES).tolist()
     if high <= low:
+        low, high = min(low, score.limit), max(high, score.limit)
+    if high <= low:
         low, high = low - 0.5, high + 0.5
     span = high - low
     if low - span <= score.limit <= high + span:  # one far away would squeeze the histogram: its line is at the edge
