@@ -6,8 +6,9 @@ Every function takes paths and returns the text for the terminal; what it writes
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from mixes.runs import Runs
 
 Floats = NDArray[np.float64]
+Tick = Callable[[int, int], None]
+"""Told steps done and steps in all."""
+
+
+def silent(done: int, total: int) -> None:
+    """For a caller who does not want to know."""
+
 
 USER_ERRORS = (BadRunsError, ChangeError, InfeasibleLimitsError, InputFileError, StoredFitError)
 """Errors whose message is meant for the user; MixFileError is an InputFileError."""
@@ -55,6 +63,7 @@ def fit_tables(
     size: str | None = None,
     limits: Path | None = None,
     seed: int = 0,
+    tick: Tick = silent,
 ) -> str:
     """Fit two tables joined on an id column, or the runs.parquet of a swarm (of one size); store the fit in `out`."""
     from mixes.runs import read_runs, read_tables
@@ -69,7 +78,7 @@ def fit_tables(
     target = None if limits is None else Target.read(limits, given.sources)
     if target is not None:
         target.limits(given.sources)  # refused before the minutes of a fit, not after
-    stored = _fitted(given, target, seed)
+    stored = _fitted(given, target, seed, tick)
     stored.save(out)
     return f"{_scores(stored)}\n\n{_written(out)}"
 
@@ -199,7 +208,7 @@ class Changes(Strict):
         return (*(name for name in before if name not in gone), *come)
 
 
-def change_sources(fit: Path, changes: Path, out: Path, limits: Path | None = None) -> str:
+def change_sources(fit: Path, changes: Path, out: Path, limits: Path | None = None, *, tick: Tick = silent) -> str:
     """Fit the old runs again as runs of the sources there are now.
 
     Limits stored with the fit are of the old sources and are left behind, unless new ones are given.
@@ -229,7 +238,7 @@ def change_sources(fit: Path, changes: Path, out: Path, limits: Path | None = No
         target = _with_fingerprints(Target.read(limits, runs.sources), stored.target, other_data=made)
         target.limits(runs.sources)
     gone = tuple(name for name in runs.sources if name in {*stored.gone, *removed(runs, now)})
-    again = replace(_fitted(runs, target, stored.seed), transfer=stored.transfer, gone=gone)
+    again = replace(_fitted(runs, target, stored.seed, tick), transfer=stored.transfer, gone=gone)
     again.save(out)
     return "\n\n".join([_scores(again), *(["\n".join(notes)] if notes else []), _written(out)])
 
@@ -302,14 +311,20 @@ def log_larger(
     return "\n\n".join([table, "\n".join([*notes, transfer.verdict]), _written(out)])
 
 
-def _fitted(runs: Runs, target: Target | None, seed: int) -> StoredFit:
-    from mixes.regression import cross_validate, fit
+def _fitted(runs: Runs, target: Target | None, seed: int, tick: Tick) -> StoredFit:
+    from mixes.regression import FOLDS, cross_validate, fit
     from mixes.signal import signal_to_noise
 
     metrics = list(runs.metrics)
-    evidence = cross_validate(runs.mixtures, runs.values, metrics, seed)
+    total = (FOLDS + 3) * len(metrics)  # the folds, two regions left out, and all runs
+    done = itertools.count(1)
+
+    def fitted() -> None:
+        tick(next(done), total)
+
+    evidence = cross_validate(runs.mixtures, runs.values, metrics, seed, fitted=fitted)
     return StoredFit(
-        fit=fit(runs.mixtures, runs.values, metrics, seed),
+        fit=fit(runs.mixtures, runs.values, metrics, seed, fitted),
         runs=runs,
         scores=Scores.of(evidence),
         seed=seed,

@@ -9,7 +9,7 @@ domains directly gives a rank correlation of 0.88 (Gaussian process) or 0.56 (la
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,16 @@ CURVE_POINTS = 5  # of a learning curve
 FORMAT = 3
 LAWS = {"power_law": False, "exponent_law": True}  # has a law exponents of its own for each source?
 STACKED = ("gp", *LAWS)
+
+
+FOLDS = 5  # of the cross-validation
+
+Fitted = Callable[[], None]
+"""Called after each fit of a metric to some runs: what nearly all of the time goes into."""
+
+
+def untold() -> None:
+    """For a caller who does not count the fits."""
 
 
 class BadRunsError(ValueError):
@@ -213,15 +223,18 @@ def objective_sds(deviations: Floats, weights: Floats) -> Floats:
 
 
 @one_blas_thread()
-def fit(mixtures: Floats, losses: Floats, metrics: list[str], seed: int) -> Fit:
-    """Fit every metric (lower is better) of N runs: losses [N, M] at mixtures [N, S].
+def fit(mixtures: Floats, losses: Floats, metrics: list[str], seed: int, fitted: Fitted = untold) -> Fit:
+    """Fit every metric (lower is better) of N runs: losses [N, M] at mixtures [N, S]. `fitted` is called M times.
 
     Raises BadRunsError for rows that are not finite, rows that do not sum to 1, and too few runs.
     """
     mixtures, losses = _checked(mixtures, losses, metrics)
     order = _order(mixtures, losses)
     mixtures, losses = mixtures[order], losses[order]
-    models = [_metric_fit(mixtures, column, [seed, metric]) for metric, column in enumerate(losses.T)]
+    models = []
+    for metric, column in enumerate(losses.T):
+        models.append(_metric_fit(mixtures, column, [seed, metric]))
+        fitted()
     rng = np.random.default_rng(seed)
     refits = []
     for _ in range(REFITS):
@@ -328,12 +341,15 @@ class Evidence:
 
 
 @one_blas_thread()
-def cross_validate(mixtures: Floats, losses: Floats, metrics: list[str], seed: int, folds: int = 5) -> Evidence:
+def cross_validate(
+    mixtures: Floats, losses: Floats, metrics: list[str], seed: int, folds: int = FOLDS, fitted: Fitted = untold
+) -> Evidence:
     """Predict every run from the others, fold by fold; arguments and errors as in `fit`.
 
     Runs of one mixture share a fold, so that no prediction is a look-up, and everything is fitted anew in
     every fold, shares of the families too. Families: "gp", "power_law" and "exponent_law"; "stack", their blend, which
-    `Fit.predict` gives; and beside them "linear" and, above 200 runs, "lightgbm".
+    `Fit.predict` gives; and beside them "linear" and, above 200 runs, "lightgbm". `fitted` is called
+    (folds + 2) M times.
     """
     mixtures, losses = _checked(mixtures, losses, metrics)
     order = _order(mixtures, losses)
@@ -350,7 +366,7 @@ def cross_validate(mixtures: Floats, losses: Floats, metrics: list[str], seed: i
     for fold in range(folds):
         test = fold_of == fold
         predicted, blend = _by_family(
-            sorted_mixtures[~test], sorted_losses[~test], sorted_mixtures[test], [seed, fold], has_boosting
+            sorted_mixtures[~test], sorted_losses[~test], sorted_mixtures[test], [seed, fold], has_boosting, fitted
         )
         blends.append(blend)
         for family, values in predicted.items():
@@ -360,20 +376,23 @@ def cross_validate(mixtures: Floats, losses: Floats, metrics: list[str], seed: i
         left_out=predictions,
         spearman={family: rank_correlation(values, losses) for family, values in predictions.items()},
         rmse={family: np.sqrt(((values - losses) ** 2).mean(axis=0)) for family, values in predictions.items()},
-        region_rmse=_region_rmse(sorted_mixtures, sorted_losses, seed, has_boosting),
+        region_rmse=_region_rmse(sorted_mixtures, sorted_losses, seed, has_boosting, fitted),
         weights={family: np.mean([blend[family] for blend in blends], axis=0) for family in STACKED},
         noise=_noise(sorted_losses, groups),
     )
 
 
 def _by_family(
-    seen: Floats, losses: Floats, asked: Floats, seed: list[int], has_boosting: bool = False
+    seen: Floats, losses: Floats, asked: Floats, seed: list[int], has_boosting: bool = False, fitted: Fitted = untold
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """By family, predictions [K, M] at the mixtures asked, of fits to those seen alone; and the shares [M] of the
     families in the stack."""
     from sklearn.linear_model import LinearRegression
 
-    models = [_metric_fit(seen, target, [*seed, metric]) for metric, target in enumerate(losses.T)]
+    models = []
+    for metric, target in enumerate(losses.T):
+        models.append(_metric_fit(seen, target, [*seed, metric]))
+        fitted()
     trust = np.column_stack([model.trust for model in models])
     predicted = {"gp": GaussianProcesses([model.kernel for model in models], seen, losses, trust).predict(asked)[0]}
     for family, laws in _by_law([model.laws for model in models]).items():
@@ -386,15 +405,15 @@ def _by_family(
     return predicted, blend
 
 
-def _region_rmse(mixtures: Floats, losses: Floats, seed: int, has_boosting: bool) -> dict[str, Floats]:
+def _region_rmse(mixtures: Floats, losses: Floats, seed: int, has_boosting: bool, fitted: Fitted) -> dict[str, Floats]:
     """By family, the error [M] where nothing near was trained: the fifth of the mixtures that lies farthest from their
     mean, and for each metric the fifth with the lowest losses, each predicted by fits to the others."""
     far = _far(mixtures)
-    held, _ = _by_family(mixtures[~far], losses[~far], mixtures[far], [seed, 1], has_boosting)
+    held, _ = _by_family(mixtures[~far], losses[~far], mixtures[far], [seed, 1], has_boosting, fitted)
     squares = {family: ((values - losses[far]) ** 2).mean(axis=0) / 2 for family, values in held.items()}
     for metric, column in enumerate(losses.T):
         best = _lowest(mixtures, column)
-        held, _ = _by_family(mixtures[~best], column[~best, None], mixtures[best], [seed, 2], has_boosting)
+        held, _ = _by_family(mixtures[~best], column[~best, None], mixtures[best], [seed, 2], has_boosting, fitted)
         for family, values in held.items():
             squares[family][metric] += ((values[:, 0] - column[best]) ** 2).mean() / 2
     return {family: np.sqrt(both) for family, both in squares.items()}

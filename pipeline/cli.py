@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.console import Console
 from pipeline import arguments
 from pipeline.errors import RecipeError, SluiceError
 from pipeline.locations.location import shown
+
+if TYPE_CHECKING:
+    from pipeline.progress import Tick
 
 
 def _stages(incomplete: str) -> list[str]:
@@ -67,6 +70,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors a
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Tell of each part as it is handed out, lost, and as it ends.")
 ]
+NoProgressOption = Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell how far it is.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecipeArgument = Annotated[
     str, typer.Argument(help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
@@ -283,11 +287,12 @@ def clean(
     for one in () if quiet else told:
         print(f"{one['kind']}: {one['path']} ({one['size_bytes']:,} bytes)")
     done = "would be removed" if dry_run else "removed"
-    print(f"{len(leftovers):,} leftovers of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
+    what = "1 leftover" if len(leftovers) == 1 else f"{len(leftovers):,} leftovers"
+    print(f"{what} of {sum(one.size_bytes for one in leftovers):,} bytes {done}")
 
 
 @app.command()
-def report(run: RunArgument, json_: JsonOption = False) -> None:
+def report(run: RunArgument, json_: JsonOption = False, quiet: NoProgressOption = False) -> None:
     """Write RUN/report.html again from the run's artifacts.
 
     Example: sluice report runs/my-corpus
@@ -297,7 +302,7 @@ def report(run: RunArgument, json_: JsonOption = False) -> None:
     from pipeline.run import Run
     from pipeline.storage import shown
 
-    with working("writing the report") as tick:
+    with working("writing the report", quiet) as tick:
         path = shown(write_report(Run.open(run), tick))
     print(json.dumps({"report": str(path)}) if json_ else path)
 
@@ -307,7 +312,8 @@ def compare(
     run_a: Annotated[Path, typer.Argument(parser=arguments.folder, metavar="RUN_A", help="A run, or its URL.")],
     run_b: Annotated[Path, typer.Argument(parser=arguments.folder, metavar="RUN_B", help="A run, or its URL.")],
     out: Annotated[Path | None, output_option("HTML file for all differences, with samples to read.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Tell what two runs differ in: recipes, documents lost and gained, filters, mixes, tokens, models, cost.
 
@@ -315,7 +321,7 @@ def compare(
     """
     from pipeline.compare import compared
 
-    print(compared(run_a, run_b, out, json_))
+    print(compared(run_a, run_b, out, json_, quiet))
 
 
 @app.command()
@@ -329,6 +335,7 @@ def explain(
         ),
     ] = None,
     json_: JsonOption = False,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Tell what became of one document, and why; or of which document a token is.
 
@@ -341,13 +348,14 @@ def explain(
     if (document_id is None) == (shard is None):
         raise RecipeError("give the id of a document, or a token by --shard SHARD:OFFSET")
     if document_id is not None:
-        with working("looking for the document"):
-            told = story(run, document_id)
+        with working("looking for the document", quiet) as tick:
+            told = story(run, document_id, tick)
     else:
         path, _, offset = str(shard).rpartition(":")
         if not offset.isdecimal():
             raise RecipeError(f"--shard {shard}: expected SHARD:OFFSET, for example tokens/web/train-00000.bin:12345")
-        told = explain_offset(run, path, int(offset))
+        with working("looking for the document", quiet) as tick:
+            told = explain_offset(run, path, int(offset), tick)
     print(told.as_json() if json_ else told.as_text())
 
 
@@ -362,6 +370,7 @@ def take_down(
         bool, typer.Option("--allow-absent", help="Pass over ids and URLs that the run has not seen.")
     ] = False,
     json_: JsonOption = False,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Take documents, and those written from them, out of a run's token shards, without running it again.
 
@@ -370,11 +379,9 @@ def take_down(
     Example: sluice take-down runs/my-corpus --urls urls.txt --dry-run
     """
     from pipeline import commands
-    from pipeline.progress import working
     from stages.tokenize.take_down import rewritten
 
-    with working("looking for the documents"):
-        values, lines = commands.take_down(run, document_ids or [], ids, urls, rewritten, dry_run, allow_absent)
+    values, lines = commands.take_down(run, document_ids or [], ids, urls, rewritten, dry_run, allow_absent, quiet)
     print(json.dumps(values, indent=1) if json_ else "\n".join(lines))
 
 
@@ -388,6 +395,7 @@ def rethreshold(
     ] = None,
     out: Annotated[Path | None, output_option("File for the selection; under RUN if absent.")] = None,
     json_: JsonOption = False,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Tell from stored scores what other thresholds would keep, and write that selection.
 
@@ -397,7 +405,7 @@ def rethreshold(
     from pipeline.progress import working
     from pipeline.rethreshold import rethreshold as decide_again
 
-    with working("deciding again") as tick:
+    with working("deciding again", quiet) as tick:
         selection = decide_again(run, artifact, set_ or [], out, tick)
     if json_:
         print(commands.selection_json(selection))
@@ -439,6 +447,7 @@ def export(
         str | None,
         typer.Option("--artifact", help="Which tokens, if a run has several.", autocompletion=_artifacts),
     ] = None,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Write token shards in the format of another trainer.
 
@@ -449,8 +458,8 @@ def export(
     from pipeline.storage import shown
     from stages.tokenize.exports import export as export_tokens
 
-    with working("exporting"):
-        done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source)
+    with working("exporting", quiet) as tick:
+        done = export_tokens(commands.tokens_folder(tokens, artifact), out, format_, split, source, tick)
     print(
         f"{shown(done.folder)}: {done.tokens:,} tokens of {done.documents:,} documents in {done.files:,} files, "
         f"{done.size_bytes:,} bytes, of which {done.linked_bytes:,} are links"
@@ -472,6 +481,7 @@ def try_(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the stage: option=value.")
     ] = None,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Run one stage on a few files and print one JSON line a document.
 
@@ -480,8 +490,8 @@ def try_(
     from pipeline.progress import working
     from pipeline.trying import try_stage
 
-    with working(f"running {stage}"):
-        lines = list(try_stage(stage, files, set_ or []))
+    with working(f"running {stage}", quiet) as tick:
+        lines = list(try_stage(stage, files, set_ or [], tick))
     for line in lines:
         print(line)
 
@@ -532,14 +542,14 @@ LimitsOption = Annotated[
 
 
 @contextmanager
-def _mix_work(what: str) -> Iterator[None]:
+def _mix_work(what: str, quiet: bool) -> Iterator[Tick]:
     """Tells that the mix optimizer works; its errors, as it knows nothing of this command line, as the command's."""
     from mixes.commands import USER_ERRORS
     from pipeline.progress import working
 
     try:
-        with working(what):
-            yield
+        with working(what, quiet) as tick:
+            yield tick
     except USER_ERRORS as error:
         raise RecipeError(str(error)) from error
 
@@ -558,16 +568,19 @@ def mix_fit(
     size: Annotated[str | None, typer.Option("--size", help="Size of the runs to take from runs.parquet.")] = None,
     limits: LimitsOption = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Fit every metric to the mixtures, and show how well runs left out are predicted.
 
     Example: sluice mix fit --mixtures mixtures.csv --metrics losses.csv --out fit.json
     """
-    with _mix_work("fitting"):
+    with _mix_work("fitting", quiet) as tick:
         from mixes import commands
 
         given = {"mixtures": mixtures, "metrics": metrics, "runs": runs, "limits": limits}
-        told = arguments.written(out, lambda file: commands.fit_tables(out=file, **given, on=on, size=size, seed=seed))
+        told = arguments.written(
+            out, lambda file: commands.fit_tables(out=file, **given, on=on, size=size, seed=seed, tick=tick)
+        )
     print(told)
 
 
@@ -577,12 +590,13 @@ def mix_predict(
     mixtures: Annotated[Path, input_option("--mixtures", "CSV or Parquet: ids, and one column per source.")],
     out: Annotated[Path, output_option("CSV or Parquet file for the predictions.")],
     on: IdOption = "index",
+    quiet: NoProgressOption = False,
 ) -> None:
     """Predict every metric for the mixtures of a table.
 
     Example: sluice mix predict fit.json --mixtures new.csv --out predicted.csv
     """
-    with _mix_work("predicting"):
+    with _mix_work("predicting", quiet):
         from mixes import commands
 
         told = arguments.written(out, lambda file: commands.predict_table(fit, mixtures, on, file))
@@ -601,12 +615,13 @@ def mix_solve(
         float, typer.Option("--pessimism", min=0.0, max=100.0, help="Standard deviations added to a prediction.")
     ] = 1.0,
     json_: JsonOption = False,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Find the best mixture for new evaluation weights, from the stored fit alone.
 
     Example: sluice mix solve fit.json --weights weights.yaml --out mix.yaml
     """
-    with _mix_work("solving"):
+    with _mix_work("solving", quiet):
         from mixes import commands
 
         told = arguments.written(
@@ -627,15 +642,16 @@ def mix_change(
     ],
     out: FitOutOption,
     limits: LimitsOption = None,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Fit the old runs again after sources were added, removed, split or merged.
 
     Example: sluice mix change fit.json --changes changes.yaml --out changed.json
     """
-    with _mix_work("fitting again"):
+    with _mix_work("fitting again", quiet) as tick:
         from mixes import commands
 
-        told = arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits))
+        told = arguments.written(out, lambda file: commands.change_sources(fit, changes, file, limits, tick=tick))
     print(told)
 
 
@@ -653,12 +669,13 @@ def mix_learn(
     target_parameters: Annotated[
         int | None, typer.Option("--target-parameters", help="Of the target, without embedding and head.")
     ] = None,
+    quiet: NoProgressOption = False,
 ) -> None:
     """Learn from larger runs how each metric carries over to the target's size.
 
     Example: sluice mix learn fit.json --larger larger.csv --out learnt.json
     """
-    with _mix_work("learning from larger runs"):
+    with _mix_work("learning from larger runs", quiet):
         from mixes import commands
 
         parameters = {"base_parameters": base_parameters, "target_parameters": target_parameters}

@@ -312,6 +312,7 @@ def take_down(
     rewrite: Rewrite,
     dry_run: bool = False,
     allow_absent: bool = False,
+    is_quiet: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Take documents out of a run's token shards; without any, finish or repeat what was asked for before.
 
@@ -329,14 +330,19 @@ def take_down(
     if (ids_file or urls_file) and not (wanted_ids or urls):
         raise RecipeError(f"{ids_file or urls_file} names no document")
     with run.at_work(alone=not is_told_only):
-        found = find(run, wanted_ids, urls)
+        with working("looking for the documents", is_quiet) as tick:
+            found = find(run, wanted_ids, urls, tick)
         if found.absent and not allow_absent:
             more = f" and {len(found.absent) - TOLD:,} more" if len(found.absent) > TOLD else ""
             raise RecipeError(
                 f"{place} has seen no document of these ids and URLs: {', '.join(found.absent[:TOLD])}{more}. URLs "
                 "are compared letter by letter. Nothing was changed; --allow-absent takes down the others"
             )
-        changes = found.in_shards if dry_run else take_documents_down(run, found, rewrite)
+        if dry_run:
+            changes: Sequence[Change] = found.in_shards
+        else:
+            with working("writing shards without them", is_quiet) as tick:
+                changes = take_documents_down(run, found, rewrite, tick)
         told = taken_down_notes(run, run.artifacts())
     values = {
         "dry_run": dry_run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact
 from pipeline.errors import RecipeError, StageError
+from pipeline.progress import Steps, Tick, silent
 from pipeline.rethreshold import decided_steps, says_its_stages
 from pipeline.run import Run
 from pipeline.stage import is_measured
@@ -50,7 +51,7 @@ class Story:
         return json.dumps(told, indent=1, ensure_ascii=False, default=str)
 
 
-def explain(folder: Path, document_id: str) -> Story:
+def explain(folder: Path, document_id: str, tick: Tick = silent) -> Story:
     """The story of one document, with an event for each stage that saw it.
 
     Raises:
@@ -59,8 +60,12 @@ def explain(folder: Path, document_id: str) -> Story:
     run = Run.open(folder)
     artifacts = run.artifacts()
     told: dict[str, Any] = {}
+    steps = Steps(tick, sum(len(artifact.parts) for artifact in artifacts.values()))
     events = [
-        event for artifact in artifacts.values() for event in _events(run, artifacts, artifact, document_id, told)
+        event
+        for artifact in artifacts.values()
+        for part in steps.of(artifact.parts)
+        for event in _events(run, artifacts, replace(artifact, parts=(part,)), document_id, told)
     ]
     if not events:
         raise RecipeError(
@@ -162,7 +167,7 @@ def _token_ranges(artifact: Artifact, document_id: str) -> Iterator[Event]:
                     yield Event([line], {"artifact": name, "event": "child taken down", "child": row["id"]})
 
 
-def explain_offset(folder: Path, shard: str, offset: int) -> Story:
+def explain_offset(folder: Path, shard: str, offset: int, tick: Tick = silent) -> Story:
     """The token at an offset of a shard: the text around it, and the story of its document.
 
     Args:
@@ -204,7 +209,7 @@ def explain_offset(folder: Path, shard: str, offset: int) -> Story:
     if times:
         lines.append(f"  offsets of this shard moved when documents were taken down from it on {', '.join(times)}")
     lines.append(f"  around it: {_around(artifact.files_folder, path, manifest['dtype'], offset, document)}")
-    story = explain(folder, document["id"])
+    story = explain(folder, document["id"], tick)
     story.before = lines
     return story
 

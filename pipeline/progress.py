@@ -6,10 +6,11 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -175,6 +176,23 @@ Tick = Callable[[int, int], None]
 
 def silent(done: int, total: int) -> None:
     """For a caller who does not want to know."""
+
+
+T = TypeVar("T")
+
+
+class Steps:
+    """Counts the steps of a whole, for someone who is told of each."""
+
+    def __init__(self, tick: Tick, total: int) -> None:
+        self._tick, self._done, self._total = tick, 0.0, total
+
+    def of(self, things: Collection[T], each: float = 1.0) -> Iterator[T]:
+        """These things, one after another; each counts as so many steps once the next one is asked for."""
+        for thing in things:
+            yield thing
+            self._done += each
+            self._tick(min(round(self._done), self._total), self._total)
 
 
 @contextmanager

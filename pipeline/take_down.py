@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.artifact import DOCUMENTS_FILE, REMOVED_FILE, Artifact, ArtifactFolder, Part, digest_of, file_record
 from pipeline.errors import StageError
+from pipeline.progress import Steps, Tick, silent
 from pipeline.run import Run
 
 LIST_FILE = "taken_down.json"
@@ -151,17 +152,19 @@ class Found:
     in_shards: tuple[Change, ...]
 
 
-def find(run: Run, ids: Collection[str], urls: Collection[str]) -> Found:
+def find(run: Run, ids: Collection[str], urls: Collection[str], tick: Tick = silent) -> Found:
     """The documents of these ids and URLs, and all that were written from them, over any number of steps.
 
     URLs are compared with the documents' as they are, letter by letter.
     """
     artifacts = run.artifacts()
+    # Each part is read twice: for the documents asked for, and for all that were written from them.
+    steps = Steps(tick, 2 * sum(len(artifact.parts) for artifact in artifacts.values()))
     of_url: dict[str, set[str]] = {}
     seen: set[str] = set()
     children: dict[str, set[str]] = {}
     wanted_ids, wanted_urls = pa.array(sorted(ids), pa.string()), pa.array(sorted(urls), pa.string())
-    for table in _tables(artifacts.values(), ("id", "url", "parent")):
+    for table in _tables(artifacts.values(), ("id", "url", "parent"), steps):
         seen.update(_among(table, "id", wanted_ids)["id"].to_pylist())
         if "url" in table.column_names:
             for row in _among(table, "url", wanted_urls).to_pylist():
@@ -181,18 +184,21 @@ def find(run: Run, ids: Collection[str], urls: Collection[str]) -> Found:
     held = {}
     for name, artifact in artifacts.items():
         if artifact.kind != "tokens":
-            rows = (len(_among(table, "id", gone)) for table in _tables([artifact], ("id",)))
+            rows = (len(_among(table, "id", gone)) for table in _tables([artifact], ("id",), steps))
             if count := sum(rows):
                 held[name] = count
     in_shards = tuple(
-        change for artifact in artifacts.values() if artifact.kind == "tokens" for change in _in_shards(artifact, gone)
+        change
+        for artifact in artifacts.values()
+        if artifact.kind == "tokens"
+        for change in _in_shards(artifact, gone, steps)
     )
     return Found(tuple(sorted(documents)), len(documents - asked), tuple(absent), held, in_shards)
 
 
-def _in_shards(artifact: Artifact, gone: pa.Array) -> Iterator[Change]:
+def _in_shards(artifact: Artifact, gone: pa.Array, steps: Steps) -> Iterator[Change]:
     by_source: dict[str, dict[str, int]] = {}
-    for path in _indexes(artifact):
+    for path in _indexes(artifact, steps):
         rows = _among(pq.read_table(path, columns=["id", "tokens"]), "id", gone)
         if rows.num_rows:
             counts = by_source.setdefault(path.parent.name, {"documents": 0, "tokens": 0})
@@ -203,17 +209,17 @@ def _in_shards(artifact: Artifact, gone: pa.Array) -> Iterator[Change]:
         yield Change(artifact.name, documents, tokens, by_source)
 
 
-def _indexes(artifact: Artifact) -> Iterator[Path]:
-    for part in artifact.parts:
+def _indexes(artifact: Artifact, steps: Steps) -> Iterator[Path]:
+    for part in steps.of(artifact.parts):
         for file in part.files:
             if file.path.endswith(INDEX_SUFFIX):
                 yield artifact.file_of(part, file.path)
 
 
-def _tables(artifacts: Iterable[Artifact], columns: Sequence[str]) -> Iterator[pa.Table]:
+def _tables(artifacts: Iterable[Artifact], columns: Sequence[str], steps: Steps) -> Iterator[pa.Table]:
     """Of all files that name documents, those of these columns that are there."""
     for artifact in artifacts:
-        for part in artifact.parts:
+        for part in steps.of(artifact.parts):
             for file in part.files:
                 if file.path in (DOCUMENTS_FILE, REMOVED_FILE) or file.path.endswith(INDEX_SUFFIX):
                     with pq.ParquetFile(artifact.file_of(part, file.path)) as opened:
@@ -226,7 +232,7 @@ def _among(table: pa.Table, column: str, wanted: pa.Array) -> pa.Table:
     return table.filter(pc.fill_null(pc.is_in(table[column].cast(pa.string()), wanted), False))
 
 
-def take_down(run: Run, found: Found, rewrite: Rewrite) -> list[Change]:
+def take_down(run: Run, found: Found, rewrite: Rewrite, tick: Tick = silent) -> list[Change]:
     """Note the documents in the run's list, and rewrite all token artifacts that are not held to the list yet.
 
     Those of earlier recipes are too: a run would take them up again.
@@ -243,10 +249,14 @@ def take_down(run: Run, found: Found, rewrite: Rewrite) -> list[Change]:
         taken.save(run.folder)
     if not taken.requests:
         return []
-    changes = [
-        change
+    token_parts = [
+        (storage_, key, artifacts)
         for storage_ in _artifact_folders(run)
         for key, artifacts in sorted(_token_parts(storage_).items())
+    ]
+    changes = [
+        change
+        for storage_, key, artifacts in Steps(tick, len(token_parts)).of(token_parts)
         for change in _held_to(taken, storage_, key, artifacts, rewrite)
     ]
     run.read_anew()

@@ -16,7 +16,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import RecipeError
 from pipeline.executors import InProcess
 from pipeline.graph import Graph, build_graph
-from pipeline.progress import Display
+from pipeline.progress import Display, StageProgress, Tick, silent
 from pipeline.recipe import parsed_value, recipe_of
 from pipeline.registry import stage_class, whole_of
 from pipeline.run import InputDigests, Run
@@ -40,7 +40,7 @@ INTAKE = {
 """Which stage reads a file given to `sluice try`, by the end of its name; all other files are source code."""
 
 
-def try_stage(name: str, files: Sequence[str], options: Sequence[str]) -> Iterator[str]:
+def try_stage(name: str, files: Sequence[str], options: Sequence[str], tick: Tick = silent) -> Iterator[str]:
     """Run one stage on a few files, in this process; yields one JSON line a document.
 
     Raises:
@@ -52,12 +52,26 @@ def try_stage(name: str, files: Sequence[str], options: Sequence[str]) -> Iterat
         run = Run(folder)
         run.begin(graph, {})
         sealed: dict[str, Artifact] = {}
-        display = Display(Console(stderr=True, quiet=True), stage_progress(graph, {}))
-        Scheduler(run, graph, sealed, InputDigests(run.folder), display).execute(InProcess())
+        Scheduler(run, graph, sealed, InputDigests(run.folder), _Parts(stage_progress(graph, {}), tick)).execute(
+            InProcess()
+        )
         yield from (line for _, line in sorted(_try_lines(graph, sealed)))
     finally:
         if not (folder / "error.log").exists():  # which an error's message names
             shutil.rmtree(folder)
+
+
+class _Parts(Display):
+    """Shows nothing of the stages; tells the parts that are done, of all."""
+
+    def __init__(self, stages: Mapping[str, StageProgress], tick: Tick) -> None:
+        super().__init__(Console(quiet=True), stages)
+        self._tick = tick
+
+    def tick(self) -> None:
+        stages = self.stages.values()
+        most = max(stage.parts for stage in stages)  # also of those that wait: each has a part for one of its input
+        self._tick(sum(stage.parts_done for stage in stages), sum(stage.parts or most for stage in stages))
 
 
 def _try_graph(name: str, files: Sequence[str], options: Sequence[str]) -> Graph:

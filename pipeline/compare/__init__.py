@@ -13,7 +13,7 @@ from pipeline.errors import RecipeError
 from pipeline.progress import working
 
 
-def compared(folder_a: Path, folder_b: Path, out: Path | None, as_json: bool) -> str:
+def compared(folder_a: Path, folder_b: Path, out: Path | None, as_json: bool, is_quiet: bool = False) -> str:
     """Compare two runs, and write the page if a file is named for it.
 
     Args:
@@ -28,7 +28,7 @@ def compared(folder_a: Path, folder_b: Path, out: Path | None, as_json: bool) ->
     """
     if out is not None and out.is_dir():
         raise RecipeError(f"--out {out} is a folder: name a file, such as {out / 'compare.html'}")
-    with working("comparing documents") as tick:
+    with working("comparing documents", is_quiet) as tick:
         comparison = compare(folder_a, folder_b, tick)
     if out is not None:
         storage.replace(out, page(comparison).encode())

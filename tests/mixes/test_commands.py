@@ -16,6 +16,7 @@ from mixes.commands import USER_ERRORS, change_sources, fit_tables, log_larger, 
 from mixes.mix_file import MixFile
 from mixes.stored_fit import StoredFit
 from tests.mixes.worlds import METRICS, measured_losses, true_losses
+from tests.steps import Told
 
 SOURCES = ["web", "papers", "code", "dialogue"]
 LIMITS = {
@@ -477,3 +478,12 @@ def test_a_solution_for_programs_has_the_ratios_that_people_are_told(fit, tmp_pa
     assert ratios == pytest.approx(ratios_in(solve_weights(fit, weights)), abs=6e-4)
     assert told["objective"] == pytest.approx(told["metrics"]["bpb.prose"]["predicted"])
     assert told["gain"] == pytest.approx(told["natural_objective"] - told["objective"])
+
+
+def test_how_far_a_fit_is_is_told(folder, tmp_path):
+    fitted, changed = Told(), Told()
+    fit_tables(mixtures=folder / "ratios.csv", metrics=folder / "losses.csv", out=tmp_path / "FIT", tick=fitted)
+    (tmp_path / "changes.yaml").write_text("added: [new]\n")
+    change_sources(tmp_path / "FIT", tmp_path / "changes.yaml", tmp_path / "NOW", tick=changed)
+    assert fitted.is_whole()
+    assert changed.is_whole()

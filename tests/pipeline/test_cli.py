@@ -115,4 +115,4 @@ def test_a_quiet_clean_tells_how_much_and_not_what(folder: Path, sluice_alone: S
         (line,) = sluice_alone("clean", folder / "run", "--quiet").splitlines()
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
-    assert line == "1 leftovers of 5 bytes removed"
+    assert line == "1 leftover of 5 bytes removed"

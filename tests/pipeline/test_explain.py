@@ -15,6 +15,7 @@ from pipeline.explain import explain, explain_offset
 from stages.tokenize.take_down import rewritten
 from stages.tokenize.tokenizer import load_tokenizer
 from tests.stages.in_process import rows_of, run_here, write_lines
+from tests.steps import Told
 
 GOOD = "The committee met in the old hall number {} and spoke of the rivers of the county for a long time."
 
@@ -228,3 +229,9 @@ def test_after_a_take_down_the_place_is_told_as_it_is_now(
         ).as_text()
     with pytest.raises(RecipeError, match="all its documents were taken down on 20"):
         explain_offset(tmp_path / "run", "tokens/web/held_out-00000.bin", 0).as_text()
+
+
+def test_how_far_the_search_is_is_told(folder: Path, sealed: dict[str, Artifact]) -> None:
+    told = Told()
+    explain(folder / "run", offset(folder, 2), told)
+    assert told.is_whole()

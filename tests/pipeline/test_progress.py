@@ -16,12 +16,14 @@ from pipeline.progress import (
     Display,
     ProgressFile,
     StageProgress,
+    Steps,
     describe,
     forget_steps,
     reported_steps,
     table_of,
     working,
 )
+from tests.steps import Told
 
 
 def test_a_report_is_read_back(tmp_path: Path) -> None:
@@ -146,3 +148,12 @@ def test_the_table_has_a_row_for_each_stage_in_order() -> None:
     lines = out.getvalue().split("\n")
     assert lines[1].split() == ["web", "done", "2/2", "9", "5", "9", "1", "s"]
     assert lines[2].split() == ["model", "waiting"]
+
+
+def test_things_that_are_gone_through_count_as_steps_once_they_are_done() -> None:
+    told = Told()
+    steps = Steps(told, 5)
+    for number, _ in enumerate(steps.of("ab")):
+        assert told.steps == [(done, 5) for done in range(1, number + 1)]
+    assert list(steps.of("cdefgh", 3 / 6)) == list("cdefgh")
+    assert told.is_whole()

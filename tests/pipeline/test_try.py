@@ -18,6 +18,7 @@ from tests.chat_server import ChatServer, Reply, completion
 from tests.stages.in_process import write_lines
 from tests.stages.pdf_files import text_pdf
 from tests.stages.rephrase.conftest import PAGES, REWRITTEN, Asked, sound_model
+from tests.steps import Told
 
 SENTENCE = "The committee met in the old hall and spoke of the rivers of the county for a long time. "
 SHORT = "the committee of that county and its rivers"
@@ -229,3 +230,10 @@ def test_a_stage_that_works_with_what_others_have_made_is_told_with_the_one_to_t
     path = write_lines(tmp_path / "docs.jsonl", [PAGES["mill"]])
     with pytest.raises(RecipeError, match=r"'rephrase_write' works with what other parts of .* try 'rephrase'"):
         tried("rephrase_write", path, options=("endpoints=http://127.0.0.1:9/v1", "model=small"))
+
+
+def test_how_far_it_is_is_told_by_parts(page: Path) -> None:
+    told = Told()
+    list(try_stage("gopher_quality", [str(page)], (), told))
+    assert told.is_whole()
+    assert told.steps[-1] == (3, 3)  # read, extracted, judged

@@ -10,7 +10,7 @@ from stages.tokenize.exports.selection import Format, Selection, place
 
 def write(selection: Selection, folder: Path) -> Sequence[str]:
     """A .ds, .ds.index and .ds.metadata of each shard."""
-    for shard in selection.shards:
+    for shard in selection.each():
         body = folder / f"{shard.name}.ds"
         place(shard, body)
         body.with_suffix(".ds.index").write_bytes(shard.documents().ends.astype("<u8").data)

@@ -24,7 +24,7 @@ def write(selection: Selection, folder: Path) -> Sequence[str]:
     for source, shards in selection.by_source():
         (folder / source).mkdir()
         chunks: list[dict[str, Any]] = []
-        for shard in shards:
+        for shard in selection.each(shards):
             _write_chunks(shard, folder / source, chunks)
         config = {
             "compression": None,

@@ -24,7 +24,7 @@ def write(selection: Selection, folder: Path) -> Sequence[str]:
     for source, shards in selection.by_source():
         (folder / source).mkdir()
         entries: list[dict[str, Any]] = []
-        for shard in shards:
+        for shard in selection.each(shards):
             _write_shards(shard, folder / source, entries)
         (folder / source / "index.json").write_text(json.dumps({"version": 2, "shards": entries}, sort_keys=True))
     return []

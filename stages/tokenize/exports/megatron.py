@@ -19,7 +19,7 @@ DATA_ARGS = "data_args.txt"
 
 def write(selection: Selection, folder: Path) -> Sequence[str]:
     """A .bin and an .idx of each shard, and the file for ``--data-args-path``."""
-    for shard in selection.shards:
+    for shard in selection.each():
         place(shard, folder / f"{shard.name}.bin")
         _write_index(shard, folder / f"{shard.name}.idx")
     lines = [f"{shard.tokens} {shard.name}\n" for shard in selection.shards]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stages.tokenize.exports.selection import HELD_OUT, TRAIN, Format, Selection, Shard, place
@@ -18,16 +18,17 @@ def write(selection: Selection, folder: Path) -> Sequence[str]:
     for split, name in FILES.items():
         shards = [shard for shard in selection.shards if shard.split == split]
         if len(shards) == 1:
-            place(shards[0], folder / name)
+            for shard in selection.each(shards):
+                place(shard, folder / name)
         else:
-            _concatenate(shards, folder / name)
+            _concatenate(selection.each(shards), folder / name)
     (folder / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": selection.tokens.vocabulary}, protocol=4))
     if len(selection.shards) == len(FILES):
         return []
     return ["nanoGPT reads one file, so the shards were copied one behind the other, in the order of the sources."]
 
 
-def _concatenate(shards: Sequence[Shard], path: Path) -> None:
+def _concatenate(shards: Iterable[Shard], path: Path) -> None:
     with open(path, "wb") as whole:
         for shard in shards:
             with open(shard.path, "rb") as body:

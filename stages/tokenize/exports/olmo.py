@@ -14,7 +14,7 @@ from stages.tokenize.exports.selection import Format, Selection, Shard, place
 
 def write(selection: Selection, folder: Path) -> Sequence[str]:
     """A .npy and a .csv.gz of each shard."""
-    for shard in selection.shards:
+    for shard in selection.each():
         place(shard, folder / f"{shard.name}.npy")
         _write_documents(shard, folder / f"{shard.name}.csv.gz")
     return []

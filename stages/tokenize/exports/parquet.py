@@ -33,7 +33,7 @@ configs:
 
 def write_ids(selection: Selection, folder: Path) -> Sequence[str]:
     """The ids of each document, the end-of-document token included."""
-    for shard in selection.shards:
+    for shard in selection.each():
         with _writer(shard, IDS_SCHEMA, folder) as file:
             for documents, ids in _row_groups(shard):
                 offsets = np.concatenate([[0], documents.ends]).astype(np.int32)
@@ -48,7 +48,7 @@ def write_text(selection: Selection, folder: Path) -> Sequence[str]:
 
     tokenizer = Tokenizer.from_file(str(selection.tokens.tokenizer_path))
     decoded_bytes: Counter[str] = Counter()
-    for shard in selection.shards:
+    for shard in selection.each():
         with _writer(shard, TEXT_SCHEMA, folder) as file:
             for documents, ids in _row_groups(shard):
                 texts = pa.array(_decoded(tokenizer, documents, ids), pa.large_string())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError, RecipeError
+from pipeline.progress import Steps, Tick, silent
 from pipeline.publishing import new_folder, refuse_taken
 from pipeline.storage import flush, sha256_of, shown, store_of
 from stages.tokenize.exports.formats import FORMATS
@@ -41,7 +42,12 @@ class Exported:
 
 
 def export(
-    tokens_folder: Path, out: Path, format: str, split: str = TRAIN, sources: Sequence[str] | None = None
+    tokens_folder: Path,
+    out: Path,
+    format: str,
+    split: str = TRAIN,
+    sources: Sequence[str] | None = None,
+    tick: Tick = silent,
 ) -> Exported:
     """Write the tokens of a finished token folder in the format of another trainer.
 
@@ -56,6 +62,7 @@ def export(
         format: one of FORMATS.
         split: "train" or "held_out"; nanogpt always holds both.
         sources: all if None.
+        tick: told how far it is; three steps a shard.
 
     Raises:
         RecipeError: no such format, split or source; or the format cannot hold what is asked for.
@@ -66,7 +73,7 @@ def export(
     out = out.absolute()
     _refuse_within(out, tokens_folder)
     refuse_taken(out)
-    selection = _select(tokens_folder, out, form, split, sources)
+    selection = _select(tokens_folder, out, form, split, sources, tick)
     _verify(selection)
     with new_folder(out, MANIFEST) as folder:
         notes = tuple(form.write(selection, folder))
@@ -88,7 +95,7 @@ def _refuse_within(out: Path, tokens_folder: Path) -> None:
         raise RecipeError(f"{shown(out)} lies within the tokens themselves, which do not change: choose another folder")
 
 
-def _select(folder: Path, out: Path, form: Format, split: str, sources: Sequence[str] | None) -> Selection:
+def _select(folder: Path, out: Path, form: Format, split: str, sources: Sequence[str] | None, tick: Tick) -> Selection:
     from proxy_models.shards import ShardError, open_tokens
 
     try:
@@ -109,7 +116,7 @@ def _select(folder: Path, out: Path, form: Format, split: str, sources: Sequence
             f"{form.name} reads tokens of {form.token_bytes[0]} bytes, these have {shards[0].dtype.itemsize} "
             f"(a vocabulary of {tokens.vocabulary}): the format olmo has the same raw bodies, one a shard"
         )
-    return Selection(tokens, chosen, splits, shards, shown(out))
+    return Selection(tokens, chosen, splits, shards, shown(out), Steps(tick, 3 * len(shards)))
 
 
 def _splits(form: Format, split: str) -> tuple[str, ...]:
@@ -135,12 +142,18 @@ def _shards(tokens: Tokens, sources: Sequence[str], splits: Sequence[str]) -> li
 
 def _verify(selection: Selection) -> None:
     """Every file that is read holds the bytes that tokens.json names."""
-    expected = [(shard.path, shard.sha256) for shard in selection.shards]
-    expected.append((selection.tokens.tokenizer_path, selection.tokens.tokenizer_sha256))
-    damaged = [str(path) for path, digest in expected if not path.is_file() or sha256_of(path) != digest]
+    tokens = selection.tokens
+    damaged = [str(shard.path) for shard in selection.each() if not _is_whole(shard.path, shard.sha256)]
+    if not _is_whole(tokens.tokenizer_path, tokens.tokenizer_sha256):
+        damaged.append(str(tokens.tokenizer_path))
     if damaged:
-        manifest = selection.tokens.folder / "tokens.json"
-        raise InputError(f"not the bytes that {manifest} names: {', '.join(damaged)}; tokenize again")
+        raise InputError(
+            f"not the bytes that {tokens.folder / 'tokens.json'} names: {', '.join(damaged)}; tokenize again"
+        )
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def _write_tokenizer(tokens: Tokens, folder: Path) -> None:
@@ -173,7 +186,8 @@ def _write_manifest(form: Format, selection: Selection, notes: tuple[str, ...], 
     linked = {_inode(shard.path): shard.sha256 for shard in selection.shards}
     files: list[dict[str, Any]] = []
     linked_bytes = 0
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in selection.steps.of(written, len(selection.shards) / len(written)):
         size = path.stat().st_size
         digest = linked.get(_inode(path))
         if digest is None:

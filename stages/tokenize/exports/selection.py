@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.progress import Steps
 from pipeline.storage import sha256_of
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ class Selection:
     splits: tuple[str, ...]
     shards: tuple[Shard, ...]
     published: str  # absolute path, or URL, where the export will stand once it is whole
+    steps: Steps  # three a shard: to be read, written and described
+
+    def each(self, shards: Sequence[Shard] | None = None) -> Iterator[Shard]:
+        """These shards, or all, one after another; each is a step once the next one is asked for."""
+        return self.steps.of(self.shards if shards is None else shards)
 
     def by_source(self) -> Iterator[tuple[str, tuple[Shard, ...]]]:
         """Each source that has shards, with them."""

@@ -20,11 +20,13 @@ from pipeline.errors import RecipeError, StageError
 from pipeline.explain import explain
 from pipeline.run import Run
 from pipeline.storage import sha256_of
-from pipeline.take_down import notes
+from pipeline.take_down import find, notes
+from pipeline.take_down import take_down as taken_down
 from proxy_models.shards import open_tokens
 from stages.tokenize.take_down import rewritten, shard_documents
 from stages.training.sources import source_fingerprints
 from tests.stages.in_process import rows_of, run_here, write_lines
+from tests.steps import Told
 
 TEXT = "The river number {} flows past the old mill and the {} hall of the county."
 
@@ -399,3 +401,12 @@ def test_random_shards_without_random_documents(
     assert [f["path"] for f in left["files"]] == sorted({f"web/train-{i:05d}.bin" for _, i, _ in expected})
     assert removal.documents == number - len(expected)
     assert removal.tokens == contents["tokens"] - left["tokens"]
+
+
+def test_how_far_it_is_is_told(folder: Path) -> None:
+    looked, wrote = Told(), Told()
+    run = Run.open(folder / "run")
+    found = find(run, [page(folder, 7)], [], looked)
+    taken_down(run, found, rewritten, wrote)
+    assert looked.is_whole()
+    assert wrote.steps == [(1, 1)]

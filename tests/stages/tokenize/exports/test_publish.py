@@ -20,6 +20,7 @@ from pipeline.errors import InputError, MachineError, RecipeError
 from stages.tokenize.exports import FORMATS, export
 from tests.stages.tokenize.exports.folders import LAYOUT, digest, documents_of, ids_of, write_tokens
 from tests.stages.tokenize.exports.plain_readers import READERS, manifest_of
+from tests.steps import Told
 
 SAME_BYTES = {"megatron": ".bin", "datatrove": ".ds", "olmo": ".npy"}
 
@@ -273,3 +274,10 @@ def test_a_folder_of_links_to_shards_is_exported_as_the_shards(tokens: Path, tmp
     exported = tmp_path / "out/code/train-00000.npy"
     assert not exported.is_symlink()
     assert exported.samefile(tmp_path / "elsewhere.bin")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_how_far_it_is_is_told(tokens: Path, tmp_path: Path, form: str) -> None:
+    told = Told()
+    export(tokens, tmp_path / "out", form, tick=told)
+    assert told.is_whole()
