@@ -61,6 +61,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
     help="From raw crawls, PDFs and code to clean documents, token shards, the best mixture and a trained model.\n\n"
     "Exit status: 0 done, 1 the run stopped, 2 the recipe or the command is wrong, 3 the machine is in the way "
     "(disk full, no Ray), 130 interrupted. After 1, 3 and 130 the same command goes on where it was.",
@@ -73,7 +74,7 @@ VerboseOption = Annotated[
 NoProgressOption = Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell how far it is.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecipeArgument = Annotated[
-    str, typer.Argument(help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
+    str, typer.Argument(metavar="RECIPE", help="Recipe file (YAML): a path, or a URL such as s3://bucket/recipe.yaml.")
 ]
 
 
@@ -104,7 +105,10 @@ OutOption = Annotated[
     ),
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(help="Ray cluster: auto or ray://host:port. A Ray of its own on this machine if absent.")
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Ray cluster: auto or ray://host:port. A Ray of its own on this machine if absent."
+    ),
 ]
 
 
@@ -117,6 +121,7 @@ def validate(
 ) -> None:
     """Check a recipe whole, without running anything.
 
+    \b
     Example: sluice validate my-corpus.yaml --full
     """
     from pipeline import commands
@@ -138,6 +143,7 @@ def run(
 ) -> None:
     """Run a recipe; go on where an earlier run of it stopped.
 
+    \b
     Example: sluice run my-corpus.yaml --out runs/my-corpus --set clean.min_words=40
     """
     from pipeline import commands
@@ -147,11 +153,17 @@ def run(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="crawl, pdf, code or all.", autocompletion=_kinds)],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="crawl (one file), pdf, code, or all: the whole line.", autocompletion=_kinds
+        ),
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written, such as my-corpus.yaml.")],
 ) -> None:
-    """Write a commented recipe to begin with: one file of a crawl, PDFs, code, or the whole line.
+    """Write a commented recipe to begin with.
 
+    \b
     Example: sluice new crawl my-corpus.yaml
     """
     from pipeline import catalog
@@ -170,8 +182,9 @@ def stages(
         bool, typer.Option("--schema", help="Print the JSON Schema of recipes, by which editors complete them.")
     ] = False,
 ) -> None:
-    """List the stages that a recipe can name, or the options of one.
+    """List the stages of recipes, or the options of one.
 
+    \b
     Example: sluice stages gopher_quality
     """
     from pipeline import catalog
@@ -203,11 +216,12 @@ def plan(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run a recipe on a sample of its input files and forecast what the whole run comes to.
+    """Forecast a whole run from a sample of its input files.
 
+    \b
     Example: sluice plan recipe.yaml --sample 0.1% --prices deploy/prices.yaml
 
-    The sample's run is kept in runs/NAME.plan: a larger sample goes on from it.
+    The recipe is run on the sample. That run is kept in runs/NAME.plan: a larger sample goes on from it.
     """
     from pipeline.forecast import command
     from pipeline.progress import say, say_last
@@ -228,6 +242,7 @@ def plan(
 def status(run: RunArgument, json_: JsonOption = False) -> None:
     """Show how far a run is.
 
+    \b
     Example: sluice status runs/my-corpus
     """
     from pipeline import commands
@@ -255,10 +270,12 @@ def clean(
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Remove what killed processes left in a run: files that no record names, unfinished uploads, fetched copies.
+    """Remove what killed processes left in a run.
 
-    Of an export in an object store: all of it, if it was left unfinished.
+    That is files that no record names, unfinished uploads and fetched copies; of an export in an object store that was
+    left unfinished, all of it.
 
+    \b
     Example: sluice clean runs/my-corpus --dry-run
     """
     from pipeline.clean import clean as clean_run
@@ -295,6 +312,7 @@ def clean(
 def report(run: RunArgument, json_: JsonOption = False, quiet: NoProgressOption = False) -> None:
     """Write RUN/report.html again from the run's artifacts.
 
+    \b
     Example: sluice report runs/my-corpus
     """
     from pipeline.progress import working
@@ -315,8 +333,11 @@ def compare(
     json_: JsonOption = False,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Tell what two runs differ in: recipes, documents lost and gained, filters, mixes, tokens, models, cost.
+    """Tell what two runs differ in.
 
+    In recipes, documents lost and gained, filters, mixes, tokens, models and cost.
+
+    \b
     Example: sluice compare runs/base runs/strict --out compare.html
     """
     from pipeline.compare import compared
@@ -327,18 +348,21 @@ def compare(
 @app.command()
 def explain(
     run: RunArgument,
-    document_id: Annotated[str | None, typer.Argument(help="Id of a document.")] = None,
+    document_id: Annotated[str | None, typer.Argument(metavar="ID", help="Id of a document.")] = None,
     shard: Annotated[
         str | None,
         typer.Option(
-            "--shard", metavar="SHARD:OFFSET", help="A token instead, as in tokens/web/train-00000.bin:12345."
+            "--shard", metavar="SHARD:OFFSET", help="A token of it instead, as in tokens/web/train-00000.bin:12345."
         ),
     ] = None,
     json_: JsonOption = False,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Tell what became of one document, and why; or of which document a token is.
+    """Tell what became of one document, and why.
 
+    The document is named by its id, or by a token of it.
+
+    \b
     Example: sluice explain runs/my-corpus --shard tokens/web/train-00000.bin:12345
     """
     from pipeline.explain import explain as story
@@ -362,7 +386,7 @@ def explain(
 @app.command(name="take-down")
 def take_down(
     run: RunArgument,
-    document_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of documents.")] = None,
+    document_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of documents.")] = None,
     ids: Annotated[Path | None, input_option("--ids", "File of ids, a line each.")] = None,
     urls: Annotated[Path | None, input_option("--urls", "File of URLs, a line each.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken out, change nothing.")] = False,
@@ -372,10 +396,12 @@ def take_down(
     json_: JsonOption = False,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Take documents, and those written from them, out of a run's token shards, without running it again.
+    """Take documents out of a run's token shards.
 
-    Without documents: finish what was interrupted, and hold shards that were made anew to what was asked for before.
+    Those that were written from them go too; nothing is run again. Without documents: finish what was interrupted, and
+    hold shards that were made anew to what was asked for before.
 
+    \b
     Example: sluice take-down runs/my-corpus --urls urls.txt --dry-run
     """
     from pipeline import commands
@@ -388,7 +414,9 @@ def take_down(
 @app.command()
 def rethreshold(
     run: RunArgument,
-    artifact: Annotated[str, typer.Argument(help="Artifact whose filters decide again.", autocompletion=_artifacts)],
+    artifact: Annotated[
+        str, typer.Argument(metavar="ARTIFACT", help="Artifact whose filters decide again.", autocompletion=_artifacts)
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="A threshold; may be given several times."),
@@ -397,8 +425,11 @@ def rethreshold(
     json_: JsonOption = False,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Tell from stored scores what other thresholds would keep, and write that selection.
+    """Tell from stored scores what other thresholds would keep.
 
+    The documents that they keep are written as a selection.
+
+    \b
     Example: sluice rethreshold runs/my-corpus clean --set gopher_quality.min_words=40
     """
     from pipeline import commands
@@ -427,6 +458,7 @@ def export(
         str,
         typer.Option(
             "--format",
+            metavar="FORMAT",
             help="megatron, datatrove, olmo, nanogpt, parquet-text, parquet-ids, litdata or mds.",
             autocompletion=_formats,
         ),
@@ -438,19 +470,26 @@ def export(
         ),
     ],
     split: Annotated[
-        str, typer.Option("--split", help="train or held_out.", autocompletion=_one_of("train", "held_out"))
+        str,
+        typer.Option(
+            "--split", metavar="SPLIT", help="train or held_out.", autocompletion=_one_of("train", "held_out")
+        ),
     ] = "train",
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="Only this source; may be given several times.")
+        list[str] | None,
+        typer.Option("--source", metavar="SOURCE", help="Only this source; may be given several times."),
     ] = None,
     artifact: Annotated[
         str | None,
-        typer.Option("--artifact", help="Which tokens, if a run has several.", autocompletion=_artifacts),
+        typer.Option(
+            "--artifact", metavar="ARTIFACT", help="Which tokens, if a run has several.", autocompletion=_artifacts
+        ),
     ] = None,
     quiet: NoProgressOption = False,
 ) -> None:
     """Write token shards in the format of another trainer.
 
+    \b
     Example: sluice export runs/my-corpus --format megatron --out megatron
     """
     from pipeline import commands
@@ -472,19 +511,22 @@ def export(
 def try_(
     stage: Annotated[
         str,
-        typer.Argument(help="Name of a stage, for example extract_html or gopher_quality.", autocompletion=_stages),
+        typer.Argument(
+            metavar="STAGE", help="Name of a stage, for example extract_html or gopher_quality.", autocompletion=_stages
+        ),
     ],
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="A few files or URLs: HTML, PDF, WARC, JSON Lines, tables, EPUB, code."),
+        typer.Argument(metavar="FILE", help="A few files or URLs: HTML, PDF, WARC, JSON Lines, tables, EPUB, code."),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Option of the stage: option=value.")
     ] = None,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Run one stage on a few files and print one JSON line a document.
+    """Run one stage on a few files; print a JSON line a document.
 
+    \b
     Example: sluice try gopher_quality page.html --set min_words=40
     """
     from pipeline.progress import working
@@ -498,9 +540,9 @@ def try_(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the corpus and the run go.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the corpus and the run go.")] = Path("demo"),
     size: Annotated[
-        str, typer.Option(help="tiny, small or full.", autocompletion=_one_of("tiny", "small", "full"))
+        str, typer.Option(metavar="SIZE", help="tiny, small or full.", autocompletion=_one_of("tiny", "small", "full"))
     ] = "full",
     build_only: Annotated[
         bool, typer.Option("--build-only", help="Build the corpus and the recipe, run nothing.")
@@ -510,8 +552,11 @@ def demo(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Build a corpus from the Python installation on this machine and run the whole line on it.
+    """Run the whole line on a corpus that is built here.
 
+    The corpus is made of the Python installation of this machine.
+
+    \b
     Example: sluice demo --size small
     """
     from pipeline import demo as demonstration
@@ -522,8 +567,8 @@ def demo(
 mix_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Fit runs, predict mixtures, solve for the best one: with the fit.json of a run's mix, or with tables of runs "
-    "made elsewhere.",
+    help="Fit runs, predict mixtures, solve for the best one.\n\n"
+    "With the fit.json of a run's mix, or with tables of runs made elsewhere.",
 )
 app.add_typer(mix_app, name="mix")
 
@@ -565,13 +610,18 @@ def mix_fit(
     ] = None,
     on: IdOption = "index",
     runs: Annotated[Path | None, input_option("--runs", "runs.parquet of a swarm, instead of two tables.")] = None,
-    size: Annotated[str | None, typer.Option("--size", help="Size of the runs to take from runs.parquet.")] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="SIZE", help="Size of the runs to take from runs.parquet.")
+    ] = None,
     limits: LimitsOption = None,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")] = 0,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Fit every metric to the mixtures, and show how well runs left out are predicted.
+    """Fit every metric to the mixtures of runs.
 
+    Tells how well runs that are left out are predicted.
+
+    \b
     Example: sluice mix fit --mixtures mixtures.csv --metrics losses.csv --out fit.json
     """
     with _mix_work("fitting", quiet) as tick:
@@ -594,6 +644,7 @@ def mix_predict(
 ) -> None:
     """Predict every metric for the mixtures of a table.
 
+    \b
     Example: sluice mix predict fit.json --mixtures new.csv --out predicted.csv
     """
     with _mix_work("predicting", quiet):
@@ -612,13 +663,19 @@ def mix_solve(
     limits: LimitsOption = None,
     out: Annotated[Path | None, output_option("File for mix.yaml.")] = None,
     pessimism: Annotated[
-        float, typer.Option("--pessimism", min=0.0, max=100.0, help="Standard deviations added to a prediction.")
+        float,
+        typer.Option(
+            "--pessimism", metavar="SDS", min=0.0, max=100.0, help="Standard deviations added to a prediction."
+        ),
     ] = 1.0,
     json_: JsonOption = False,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Find the best mixture for new evaluation weights, from the stored fit alone.
+    """Find the best mixture for new evaluation weights.
 
+    From the stored fit alone; nothing is trained.
+
+    \b
     Example: sluice mix solve fit.json --weights weights.yaml --out mix.yaml
     """
     with _mix_work("solving", quiet):
@@ -644,8 +701,11 @@ def mix_change(
     limits: LimitsOption = None,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Fit the old runs again after sources were added, removed, split or merged.
+    """Fit the old runs again after the sources have changed.
 
+    Sources may have been added, removed, split or merged.
+
+    \b
     Example: sluice mix change fit.json --changes changes.yaml --out changed.json
     """
     with _mix_work("fitting again", quiet) as tick:
@@ -664,15 +724,19 @@ def mix_learn(
     ],
     out: FitOutOption,
     base_parameters: Annotated[
-        int | None, typer.Option("--base-parameters", help="Of the fit's own runs, without embedding and head.")
+        int | None,
+        typer.Option("--base-parameters", metavar="N", help="Of the fit's own runs, without embedding and head."),
     ] = None,
     target_parameters: Annotated[
-        int | None, typer.Option("--target-parameters", help="Of the target, without embedding and head.")
+        int | None, typer.Option("--target-parameters", metavar="N", help="Of the target, without embedding and head.")
     ] = None,
     quiet: NoProgressOption = False,
 ) -> None:
-    """Learn from larger runs how each metric carries over to the target's size.
+    """Learn from larger runs how metrics carry over.
 
+    Differences between mixtures shrink or grow with a model's size: by how much, up to the size of the target.
+
+    \b
     Example: sluice mix learn fit.json --larger larger.csv --out learnt.json
     """
     with _mix_work("learning from larger runs", quiet):

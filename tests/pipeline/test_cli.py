@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -50,8 +49,25 @@ def test_every_command_has_an_example_that_it_takes(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_every_option_says_what_it_is(name: str) -> None:
-    silent = [p.name for p in ALL[name].params if isinstance(p, click.Option) and not p.help]
-    assert silent == []
+    assert [p.name for p in ALL[name].params if p.name != "help" and not p.help] == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_every_value_has_a_name_of_its_own_in_the_help(name: str) -> None:
+    values = [p for p in ALL[name].params if not getattr(p, "is_flag", False)]
+    assert [p.name for p in values if not (p.metavar and p.metavar.isupper())] == []
+
+
+def test_the_list_of_commands_cuts_no_sentence_on_a_terminal_of_80_columns(sluice_alone: Sluice) -> None:
+    for group in ((), ("mix",)):
+        told = sluice_alone(*group, "--help").split("Commands:\n")[1]
+        assert [line for line in told.splitlines() if not line.endswith(".") or len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_an_example_stands_on_one_line_to_be_copied(name: str, sluice_alone: Sluice) -> None:
+    (example,) = re.findall(r"^\s*Example: (sluice .*)$", ALL[name].help, re.MULTILINE)
+    assert f"  Example: {example}\n" in sluice_alone(*name.split(), "--help")
 
 
 def test_the_page_of_exit_statuses_names_each_error_with_its_status() -> None:
