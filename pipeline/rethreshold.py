@@ -74,9 +74,12 @@ def rethreshold(
     run = Run.open(folder)
     artifacts = run.artifacts()
     if name not in artifacts or artifacts[name].kind != "documents":
-        with_filters = [n for n, a in artifacts.items() if a.kind == "documents" and "." not in n]
+        documents = {n: a for n, a in artifacts.items() if a.kind == "documents" and "." not in n}
+        for whole, artifact in documents.items():
+            if any(step["label"].partition(".")[0] == name for step in artifact.steps):
+                raise RecipeError(f"'{name}' was run as part of '{whole}': give '{whole}' in its place")
         raise RecipeError(
-            f"{storage.shown(folder)} has no finished artifact '{name}' of documents{did_you_mean(name, with_filters)}"
+            f"{storage.shown(folder)} has no finished artifact '{name}' of documents{did_you_mean(name, list(documents))}"
         )
     artifact = artifacts[name]
     steps = decided_steps(run, artifact, changes)

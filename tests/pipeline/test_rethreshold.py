@@ -153,6 +153,12 @@ def test_an_artifact_that_is_not_there_is_told(tmp_path: Path) -> None:
         rethreshold(tmp_path / "run", "keep", [])
 
 
+def test_an_artifact_that_ran_as_part_of_another_is_told_with_that_one(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(RecipeError, match="'docs' was run as part of 'kept': give 'kept' in its place"):
+        rethreshold(tmp_path / "run", "docs", [])
+
+
 def test_a_document_is_explained_by_every_threshold(tmp_path: Path) -> None:
     artifact = run(tmp_path, max_words=4)
     (long,) = (row["id"] for row in removed_from(artifact) if row["reason"] == "too_many")

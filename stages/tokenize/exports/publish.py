@@ -71,9 +71,9 @@ def export(
     """
     form = _format(format)
     out = out.absolute()
+    selection = _select(tokens_folder, out, form, split, sources, tick)
     _refuse_within(out, tokens_folder)
     refuse_taken(out)
-    selection = _select(tokens_folder, out, form, split, sources, tick)
     _verify(selection)
     with new_folder(out, MANIFEST) as folder:
         notes = tuple(form.write(selection, folder))
