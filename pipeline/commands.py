@@ -175,7 +175,7 @@ def summary_table(run: Run) -> Table:
     joins = any(counts.joined for _, _, counts in rows)
     table = Table(box=None, padding=(0, 1), title="ledger", title_justify="left")
     for heading in ("stage", "source", "in", "created", "kept", "dropped", "failed", *("joined",) * joins):
-        table.add_column(heading, justify="left" if heading in ("stage", "source") else "right")
+        table.add_column(heading, justify="left" if heading in ("stage", "source") else "right", overflow="fold")
     for label, source, counts in rows:
         table.add_row(
             label,
@@ -211,7 +211,7 @@ def selection_told(selection: Selection) -> tuple[str, tuple[Table, Table]]:
     """What other thresholds keep: a sentence, documents by source, and documents by reason."""
     sources = Table(box=None, padding=(0, 1), title="documents by source", title_justify="left")
     for heading in ("source", "seen", "kept before", "kept now", "unknown"):
-        sources.add_column(heading, justify="left" if heading == "source" else "right")
+        sources.add_column(heading, justify="left" if heading == "source" else "right", overflow="fold")
     for source in sorted({key[0] for key in selection.before}):
         numbers = (
             sum(n for key, n in selection.before.items() if key[0] == source),
@@ -222,7 +222,7 @@ def selection_told(selection: Selection) -> tuple[str, tuple[Table, Table]]:
         sources.add_row(source, *(f"{n:,}" for n in numbers))
     reasons = Table(box=None, padding=(0, 1), title="where documents end", title_justify="left")
     for heading in ("stage", "reason", "before", "now"):
-        reasons.add_column(heading, justify="right" if heading in ("before", "now") else "left")
+        reasons.add_column(heading, justify="right" if heading in ("before", "now") else "left", overflow="fold")
     ends: dict[tuple[str, str], list[int]] = {}
     for column, counts in enumerate((selection.before, selection.after)):
         for (_, verdict, step, reason), n in counts.items():

@@ -304,7 +304,7 @@ def table_of(stages: Mapping[str, StageProgress]) -> Table:
     """One row a stage."""
     table = Table(box=None, padding=(0, 1))
     for heading in ("stage", "state", "parts", "in", "out", "per second", "time", "left"):
-        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
+        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", overflow="fold")
     for name, stage in stages.items():
         table.add_row(name, *row(stage), style="dim" if stage.state in ("waiting", "reused") else None)
     return table

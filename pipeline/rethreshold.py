@@ -78,9 +78,8 @@ def rethreshold(
         for whole, artifact in documents.items():
             if any(step["label"].partition(".")[0] == name for step in artifact.steps):
                 raise RecipeError(f"'{name}' was run as part of '{whole}': give '{whole}' in its place")
-        raise RecipeError(
-            f"{storage.shown(folder)} has no finished artifact '{name}' of documents{did_you_mean(name, list(documents))}"
-        )
+        near = did_you_mean(name, list(documents))
+        raise RecipeError(f"{storage.shown(folder)} has no finished artifact '{name}' of documents{near}")
     artifact = artifacts[name]
     steps = decided_steps(run, artifact, changes)
     path = out or run.folder / "selections" / f"{name}-{digest_of(list(changes))[:12]}.parquet"

@@ -157,3 +157,11 @@ def test_things_that_are_gone_through_count_as_steps_once_they_are_done() -> Non
         assert told.steps == [(done, 5) for done in range(1, number + 1)]
     assert list(steps.of("cdefgh", 3 / 6)) == list("cdefgh")
     assert told.is_whole()
+
+
+def test_a_long_name_is_told_whole_on_a_narrow_terminal() -> None:
+    out = io.StringIO()
+    Console(file=out, width=60).print(table_of({"web_clean.gopher_repetition" * 3: StageProgress("done")}))
+    first_column = [line.split()[0] for line in out.getvalue().splitlines()[1:]]
+    assert len(first_column) > 1
+    assert "".join(first_column) == "web_clean.gopher_repetition" * 3
