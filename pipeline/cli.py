@@ -529,12 +529,9 @@ def try_(
     \b
     Example: sluice try gopher_quality page.html --set min_words=40
     """
-    from pipeline.progress import working
     from pipeline.trying import try_stage
 
-    with working(f"running {stage}", quiet) as tick:
-        lines = list(try_stage(stage, files, set_ or [], tick))
-    for line in lines:
+    for line in list(try_stage(stage, files, set_ or [], quiet)):
         print(line)
 
 

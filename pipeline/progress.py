@@ -235,23 +235,32 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def _lines(what: str, console: Console) -> Iterator[Tick]:
-    started, ended, steps = time.monotonic(), threading.Event(), (0, 0)
+    started, steps = time.monotonic(), (0, 0)
 
     def note(done: int, total: int) -> None:
         nonlocal steps
         steps = (done, total)
 
-    def tell() -> None:
-        while not ended.wait(PRINT_EVERY_S):
-            say(console, f"{what}: {_how_far(*steps, time.monotonic() - started)}")
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
+    with now_and_then(lambda: say(console, f"{what}: {_how_far(*steps, time.monotonic() - started)}")):
         yield note
+
+
+@contextmanager
+def now_and_then(tell: Callable[[], None]) -> Iterator[None]:
+    """Tell something every PRINT_EVERY_S seconds inside the block, whatever that is doing."""
+    ended = threading.Event()
+
+    def teller() -> None:
+        while not ended.wait(PRINT_EVERY_S):
+            tell()
+
+    thread = threading.Thread(target=teller, daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
         ended.set()
-        teller.join()
+        thread.join()
 
 
 def _how_far(done: int, total: int, elapsed_s: float) -> str:
@@ -265,6 +274,8 @@ def _how_far(done: int, total: int, elapsed_s: float) -> str:
 class Display:
     """Shows all stages: a live table on a terminal, lines elsewhere. A verbose one tells each event of the log."""
 
+    is_transient = False  # is the table gone at the end?
+
     def __init__(self, console: Console, stages: Mapping[str, StageProgress], is_verbose: bool = False) -> None:
         self.console = console
         self.stages = stages
@@ -275,7 +286,14 @@ class Display:
     def shown(self) -> Iterator[None]:
         """Show progress inside the block."""
         if self.console.is_terminal:
-            with Live(get_renderable=lambda: table_of(self.stages), console=self.console, refresh_per_second=4):
+            table = Live(
+                get_renderable=lambda: table_of(self.stages),
+                console=self.console,
+                refresh_per_second=4,
+                transient=self.is_transient,
+                redirect_stdout=not self.is_transient,
+            )
+            with table:
                 yield
         else:
             yield
@@ -297,7 +315,7 @@ class Display:
         self._printed = time.monotonic()
         running = [f"{name} {describe(stage)}" for name, stage in self.stages.items() if stage.state == "running"]
         if running:
-            self.say("running: " + "; ".join(running))
+            say(self.console, "running: " + "; ".join(running))
 
 
 def table_of(stages: Mapping[str, StageProgress]) -> Table:

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import RecipeError
 from pipeline.executors import InProcess
 from pipeline.graph import Graph, build_graph
-from pipeline.progress import Display, StageProgress, Tick, silent
+from pipeline.progress import Display, now_and_then
 from pipeline.recipe import parsed_value, recipe_of
 from pipeline.registry import stage_class, whole_of
 from pipeline.run import InputDigests, Run
@@ -40,7 +41,7 @@ INTAKE = {
 """Which stage reads a file given to `sluice try`, by the end of its name; all other files are source code."""
 
 
-def try_stage(name: str, files: Sequence[str], options: Sequence[str], tick: Tick = silent) -> Iterator[str]:
+def try_stage(name: str, files: Sequence[str], options: Sequence[str], is_quiet: bool = True) -> Iterator[str]:
     """Run one stage on a few files, in this process; yields one JSON line a document.
 
     Raises:
@@ -52,26 +53,31 @@ def try_stage(name: str, files: Sequence[str], options: Sequence[str], tick: Tic
         run = Run(folder)
         run.begin(graph, {})
         sealed: dict[str, Artifact] = {}
-        Scheduler(run, graph, sealed, InputDigests(run.folder), _Parts(stage_progress(graph, {}), tick)).execute(
-            InProcess()
-        )
+        display = _Fleeting(Console(stderr=True, quiet=is_quiet), stage_progress(graph, {}))
+        with display.shown():
+            Scheduler(run, graph, sealed, InputDigests(run.folder), display).execute(InProcess())
         yield from (line for _, line in sorted(_try_lines(graph, sealed)))
     finally:
         if not (folder / "error.log").exists():  # which an error's message names
             shutil.rmtree(folder)
 
 
-class _Parts(Display):
-    """Shows nothing of the stages; tells the parts that are done, of all."""
+class _Fleeting(Display):
+    """Shows how far the stages are, and leaves nothing behind: a few files need no line a stage."""
 
-    def __init__(self, stages: Mapping[str, StageProgress], tick: Tick) -> None:
-        super().__init__(Console(quiet=True), stages)
-        self._tick = tick
+    is_transient = True
 
-    def tick(self) -> None:
-        stages = self.stages.values()
-        most = max(stage.parts for stage in stages)  # also of those that wait: each has a part for one of its input
-        self._tick(sum(stage.parts_done for stage in stages), sum(stage.parts or most for stage in stages))
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show progress inside the block, also while a part holds up this process, which does all the work."""
+        with super().shown(), now_and_then(self.tick):
+            yield
+
+    def say(self, message: str) -> None:
+        """Not told."""
+
+    def stage_ended(self, name: str) -> None:
+        """Not told."""
 
 
 def _try_graph(name: str, files: Sequence[str], options: Sequence[str]) -> Graph:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline import progress
 from pipeline.errors import RecipeError, SluiceError, StageError
 from pipeline.registry import stage_names
 from pipeline.stage import Map, Outcome, StageConfig
@@ -18,7 +19,6 @@ from tests.chat_server import ChatServer, Reply, completion
 from tests.stages.in_process import write_lines
 from tests.stages.pdf_files import text_pdf
 from tests.stages.rephrase.conftest import PAGES, REWRITTEN, Asked, sound_model
-from tests.steps import Told
 
 SENTENCE = "The committee met in the old hall and spoke of the rivers of the county for a long time. "
 SHORT = "the committee of that county and its rivers"
@@ -232,8 +232,13 @@ def test_a_stage_that_works_with_what_others_have_made_is_told_with_the_one_to_t
         tried("rephrase_write", path, options=("endpoints=http://127.0.0.1:9/v1", "model=small"))
 
 
-def test_how_far_it_is_is_told_by_parts(page: Path) -> None:
-    told = Told()
-    list(try_stage("gopher_quality", [str(page)], (), told))
-    assert told.is_whole()
-    assert told.steps[-1] == (3, 3)  # read, extracted, judged
+def test_how_far_it_is_is_told_now_and_then_on_standard_error(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PRINT_EVERY_S", 0.001)
+    list(try_stage("gopher_quality", [str(page)], ()))
+    assert capsys.readouterr() == ("", "")
+    list(try_stage("gopher_quality", [str(page)], (), is_quiet=False))
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert {line.split()[0] for line in told.err.splitlines()} == {"running:"}
