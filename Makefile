@@ -2,13 +2,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench clean
+# Tests that need no cluster run in two halves side by side; then, alone, those that share a Ray cluster and time it.
+NO_CLUSTER := tests/stages tests/mixes tests/proxy_models
+FIRST_HALF := $(addprefix tests/stages/,extract models pdf tokenize training)
+
+.PHONY: demo test first-half second-half test-all lint bench clean
 
 demo: .venv/installed
 	$(BIN)/sluice demo
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest --durations=60
+	$(MAKE) --no-print-directory --jobs=2 --output-sync first-half second-half
+	$(BIN)/python -m pytest --durations=40 $(addprefix --ignore=,$(NO_CLUSTER))
+
+first-half:
+	$(BIN)/python -m pytest --durations=10 $(FIRST_HALF)
+
+second-half:
+	$(BIN)/python -m pytest --durations=10 $(NO_CLUSTER) $(addprefix --ignore=,$(FIRST_HALF))
 
 test-all: .venv/installed lint
 	$(BIN)/python -m pytest -m ""

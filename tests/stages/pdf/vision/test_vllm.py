@@ -7,18 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
-from pipeline.run import Run
 from pipeline.services import LocalProcess
 from pipeline.stage import Context, Service
 from stages.models.vllm.server_worker import ServerOptions, server_host
 from stages.pdf.vision.stage import REPETITION_DETECTION, PdfVision, PdfVisionConfig
-from tests.conftest import Sluice
-from tests.stages.models.processes import await_that, is_alive, starts
+from tests.stages.models.processes import starts
 from tests.stages.models.vllm.test_server_worker import stand_in
 from tests.stages.pdf.vision.pages import HEIGHT, WIDTH, row, seen, table
-from tests.stages.pdf_files import text_pdf
 
 PAGES = 12
 
@@ -74,22 +70,3 @@ def test_the_server_is_started_as_the_models_profile_and_the_options_say() -> No
     (asked,) = service.make.args
     body = {"repetition_detection": REPETITION_DETECTION, "top_k": 3}
     assert asked == ServerOptions("m", ("--max-model-len", "16384", "--seed=1"), 7, 9.0, body)
-
-
-def test_one_server_reads_the_pages_of_all_tasks_of_a_run_and_ends_with_its_stage(
-    tmp_path: Path, sluice: Sluice
-) -> None:
-    artifacts = {}
-    for name in ("one", "two", "three"):
-        text_pdf(tmp_path / f"{name}.pdf", [f"The first page of {name}.", "The second page."])
-        artifacts[name] = {"stage": "pdf_pages", "files": f"{name}.pdf", "pictures": "all", "picture_side": 400}
-    asked = {"engine": "vllm", "model": str(tmp_path), "pages": "all"}
-    artifacts["seen"] = {"stage": f"{__name__}:StandInVision", "from": list(artifacts), **asked}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"name": "seen", "artifacts": artifacts}))
-    (tmp_path / "child").touch()
-    sluice.run(tmp_path / "recipe.yaml")
-    found = Run.open(tmp_path / "run").artifacts()["seen"]
-    noted = [counts.noted for sources in found.ledger.steps.values() for counts in sources.values()]
-    assert (len(found.parts), sum(n["vision_accepted"] for n in noted)) == (3, 6)
-    assert starts(tmp_path) == 1
-    await_that(lambda: not is_alive(int((tmp_path / "child").read_text())))
