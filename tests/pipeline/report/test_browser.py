@@ -80,6 +80,15 @@ def test_a_report_opens_without_a_complaint_and_asks_for_nothing(
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(21, 24, 27)")
 
 
+def test_a_report_is_printed_dark_on_white_also_where_screens_are_dark(browser: Any, trained: Run) -> None:
+    opened = Page(browser, write_report(trained), DESKTOP, color_scheme="dark")
+    opened.page.emulate_media(media="print")
+    background, ink = (
+        opened.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
+    )
+    assert (background, ink) == ("rgb(255, 255, 255)", "rgb(28, 32, 36)")
+
+
 def test_the_explorer_begins_with_the_mix_of_the_recipe(browser: Any, trained: Run) -> None:
     opened = Page(browser, write_report(trained), DESKTOP)
     opened.explored()
