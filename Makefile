@@ -15,10 +15,10 @@ test: .venv/installed lint
 	$(MAKE) --no-print-directory --jobs=2 --output-sync first-half second-half
 	$(BIN)/python -m pytest --durations=40 $(addprefix --ignore=,$(NO_CLUSTER))
 
-first-half:
+first-half: .venv/installed
 	$(BIN)/python -m pytest --durations=10 $(FIRST_HALF)
 
-second-half:
+second-half: .venv/installed
 	$(BIN)/python -m pytest --durations=10 $(NO_CLUSTER) $(addprefix --ignore=,$(FIRST_HALF))
 
 test-all: .venv/installed lint

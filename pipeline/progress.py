@@ -192,7 +192,7 @@ class Steps:
         for thing in things:
             yield thing
             self._done += each
-            self._tick(min(round(self._done), self._total), self._total)
+            self._tick(round(self._done), self._total)
 
 
 @contextmanager
@@ -291,7 +291,6 @@ class Display:
                 console=self.console,
                 refresh_per_second=4,
                 transient=self.is_transient,
-                redirect_stdout=not self.is_transient,
             )
             with table:
                 yield

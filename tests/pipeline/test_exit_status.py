@@ -63,7 +63,7 @@ def test_a_run_at_which_another_command_is_at_work_ends_with_1(folder: Path) -> 
     with Run.open(folder / "run").at_work(alone=True):
         status, told, error = sluice("take-down", folder / "run", "docs/docs.jsonl@0")
     assert (status, told) == (1, "")
-    assert error.startswith("error: ")
+    assert f"another command is at work on {folder}/run: wait for its end or stop it" in error
 
 
 def test_a_wrong_recipe_ends_with_2(tmp_path: Path) -> None:
